@@ -1,0 +1,96 @@
+package job
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Dispatch asks one node to run a job once. Its run id is derived from its cause, so that asking
+// twice is asking once, and the node marks it as started before it executes anything, so that it
+// starts at most once.
+type Dispatch struct {
+	Run         RunID             `json:"run"`
+	Node        NodeID            `json:"node"`
+	Job         *Job              `json:"job"` // a copy: later edits don't change what was asked for
+	Trigger     Trigger           `json:"trigger"`
+	Instant     time.Time         `json:"instant,omitzero"` // of a catch-up, backfill or retry
+	Params      map[string]string `json:"params,omitempty"`
+	Cause       string            `json:"cause,omitempty"` // who or what asked
+	Attempt     int               `json:"attempt,omitempty"`
+	RequestedAt time.Time         `json:"requested_at"`
+	NotAfter    time.Time         `json:"not_after,omitzero"` // it does not start later than this
+	Started     *Started          `json:"started,omitempty"`
+	Revision    int64             `json:"revision,omitempty"` // the store's, of the version that was read
+}
+
+// Started is the mark that a node sets on a dispatch before it executes it.
+type Started struct {
+	Session string    `json:"session"`
+	At      time.Time `json:"at"`
+}
+
+// Valid reports every fault of the dispatch.
+func (d *Dispatch) Valid() error {
+	var f Faults
+	if err := CheckName("run", string(d.Run)); err != nil {
+		f.Add("run", "%v", err)
+	}
+	if err := CheckName("node", string(d.Node)); err != nil {
+		f.Add("node", "%v", err)
+	}
+	if d.Job == nil {
+		f.Add("job", "there is none")
+	} else if err := d.Job.Check(); err != nil {
+		f.Add("job", "%v", err)
+	}
+	return f.Err("dispatch " + string(d.Run) + " is not valid")
+}
+
+// Kill asks a node to end a run.
+type Kill struct {
+	Run  RunID     `json:"run"`
+	Node NodeID    `json:"node"`
+	By   string    `json:"by"`
+	At   time.Time `json:"at"`
+}
+
+// Claim is the right of one node to run one instant of an interval or alone task. It is never given back: the
+// instant is settled by whoever holds it.
+type Claim struct {
+	Task    TaskRef   `json:"task"`
+	Instant time.Time `json:"instant"`
+	Node    NodeID    `json:"node"`
+	Session string    `json:"session"`
+	Job     string    `json:"job"`
+	At      time.Time `json:"at"`
+	Fence   int64     `json:"-"` // the store's revision at which it was made
+}
+
+// Lock is held while a run of an alone task is alive.
+type Lock struct {
+	Task    TaskRef   `json:"task"`
+	Node    NodeID    `json:"node"`
+	Session string    `json:"session"`
+	Run     RunID     `json:"run"`
+	At      time.Time `json:"at"`
+	Fence   int64     `json:"-"` // the store's revision at which it was taken
+}
+
+// Result is the structured data that a run hands back in the file named by ROTA_RESULT.
+type Result struct {
+	Type       string                       `json:"type,omitempty"`        // check, install or common
+	ExecStatus string                       `json:"exec_status,omitempty"` // what the program says of itself
+	Global     map[string]string            `json:"global,omitempty"`      // configuration to set
+	Config     map[string]map[string]string `json:"config,omitempty"`      // the same of groups
+	Conditions []Condition                  `json:"conditions,omitempty"`
+	NextTasks  []string                     `json:"next_tasks,omitempty"` // run on the same node
+	NextGroups []string                     `json:"next_groups,omitempty"`
+	Body       json.RawMessage              `json:"body,omitempty"`
+}
+
+// Condition is a fact about a node that a run found out.
+type Condition struct {
+	Type   string `json:"type"`
+	Status string `json:"status"`
+	Reason string `json:"reason,omitempty"`
+}

@@ -1,0 +1,106 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// History remembers records. Implementations are safe for concurrent use; each passes the contract
+// suite of package internal/history. Errors carry a [Code]: [CodeUnavailable] while the database is away.
+type History interface {
+	// Insert stores records, durably when it returns nil and in one transaction. It is idempotent on the
+	// record's ID: a record that is there already is left alone, unless the new outcome supersedes the old one
+	// (see [Outcome.Supersedes]), which replaces the row and keeps its number. It sets Number and IsHandle of
+	// each element of recs to what now stands, and the result tells for each whether it was stored.
+	Insert(ctx context.Context, recs []ExecutionRecord) (stored []bool, err error)
+	// MarkHandled notes that the effects of the records have happened.
+	MarkHandled(ctx context.Context, ids []string, at time.Time) error
+	// Record reads one record with everything. A missing one is [CodeNotFound].
+	Record(ctx context.Context, id string) (ExecutionRecord, error)
+	// RecordByNumber reads the task's record of that number.
+	RecordByNumber(ctx context.Context, task TaskRef, number int64) (ExecutionRecord, error)
+	// Records lists a page, newest end first.
+	Records(ctx context.Context, f RecordFilter) (Page, error)
+	// Latest is the newest record of each task that has one, without output; with no refs of every task.
+	Latest(ctx context.Context, refs ...TaskRef) (map[TaskRef]ExecutionRecord, error)
+	// Settled lists the records (id, node, instant, until, count, outcome) of a task that account for
+	// instants in (from, to], in the order of their instants.
+	Settled(ctx context.Context, task TaskRef, from, to time.Time) ([]ExecutionRecord, error)
+	// Succeeded tells on which nodes the task has a record of success.
+	Succeeded(ctx context.Context, task TaskRef) ([]NodeID, error)
+	// Stats sums up a task's records.
+	Stats(ctx context.Context, task TaskRef) (Stats, error)
+	// Prune removes records by age and number, in small steps that do not block writers, and says how many.
+	Prune(ctx context.Context, r Retention, now time.Time) (int, error)
+	// Ping tells whether the database answers.
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// Stats sums up a task's records.
+type Stats struct {
+	Count     map[Outcome]int64 `json:"count"`
+	AverageMS int64             `json:"average_ms"` // of the runs that succeeded
+}
+
+// Retention says what history keeps. Zero fields keep everything.
+type Retention struct {
+	MaxAge     time.Duration
+	MaxPerTask int
+}
+
+// Exec is one execution, with every value filled in.
+type Exec struct {
+	Run     RunID
+	Attempt int
+	Argv    []string // executed as it is; Argv[0] is looked up in the PATH of Env
+	Env     []string // KEY=VALUE; the whole environment of the child but for what the user's account adds
+	Dir     string   // empty: the home of the user, or / where there is none
+	User    string   // login name or uid; empty: whom the agent runs as
+	Stdin   []byte
+	Timeout time.Duration // 0: none
+	Grace   time.Duration // from SIGTERM to SIGKILL; 0: DefaultGrace
+	// OutputLimit is how many bytes of output are kept, half from the head, half from the tail; 0: DefaultOutputLimit.
+	OutputLimit int
+}
+
+// Defaults of an execution.
+const (
+	DefaultGrace       = 5 * time.Second
+	DefaultOutputLimit = 64 << 10
+	MaxResult          = 64 << 10 // bytes that a run may write to ROTA_RESULT
+)
+
+// Exit says how an execution ended.
+type Exit struct {
+	Outcome         Outcome // success, failed, timeout or killed
+	Reason          string  // for a person; empty on success
+	ExitCode        *int    // nil where it ended by a signal or never began
+	Signal          string  // such as SIGKILL
+	Begin, End      time.Time
+	Output          []byte // head and tail, any bytes, stdout and stderr as they came
+	OutputBytes     int64
+	OutputTruncated bool
+	Result          json.RawMessage // what it wrote to ROTA_RESULT, if that is JSON
+	Usage           Usage
+}
+
+// Runner executes.
+type Runner interface {
+	// Start begins an execution. An error says why nothing was executed.
+	Start(ctx context.Context, e Exec) (Execution, error)
+}
+
+// Execution is alive, or has ended.
+type Execution interface {
+	Pid() int
+	StartTicks() uint64 // with the boot id and the pid, the identity of the process
+	// Kill ends the whole process tree: SIGTERM, grace, SIGKILL. Only the first call counts; by says who asked
+	// and becomes the reason. It does not wait.
+	Kill(by string)
+	// Done is closed when the execution has ended and its output is complete.
+	Done() <-chan struct{}
+	// Exit says how; it may be called after Done is closed.
+	Exit() Exit
+}

@@ -1,0 +1,351 @@
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Task is what a person writes: what to run, when, where, within which limits and what
+// follows. It holds nothing that the system derives; see [TaskEntry] for that.
+// The zero value of a field means its default; [Task.Complete] fills the defaults in.
+type Task struct {
+	Group       string            `json:"group,omitempty"`
+	Name        string            `json:"name"`
+	Description string            `json:"description,omitempty"`
+	Command     Command           `json:"command"`
+	User        string            `json:"user,omitempty"` // empty: whom the agent runs as
+	Env         map[string]string `json:"env,omitempty"`
+	Stdin       string            `json:"stdin,omitempty"`
+	Dir         string            `json:"dir,omitempty"` // absolute; empty: the user's home
+
+	Mode     RuleMode `json:"mode,omitempty"` // default: cycle with a timer, else manyonce
+	Timer    Timer    `json:"timer,omitempty"`
+	Timezone string   `json:"timezone,omitempty"` // IANA name; empty: UTC
+	Start    string   `json:"start,omitempty"`    // no instant before it; a date or RFC 3339
+	End      string   `json:"end,omitempty"`      // no instant from it on
+	Exclude  []string `json:"exclude,omitempty"`  // dates, FROM..TO ranges of dates or of times
+	DST      *DST     `json:"dst,omitempty"`
+	Jitter   Duration `json:"jitter,omitempty"` // an instant starts up to this much later, always the same for it
+
+	Kind   KindName          `json:"kind,omitempty"`   // default: common
+	Nodes  []NodeID          `json:"nodes,omitempty"`  // where it may run, by name
+	Labels map[string]string `json:"labels,omitempty"` // and by label; neither: every node
+
+	Timeout     Duration `json:"timeout,omitempty"`     // of one attempt; 0: none; whole seconds
+	Grace       Duration `json:"grace,omitempty"`       // from SIGTERM to SIGKILL; default 5s
+	Retry       Retry    `json:"retry,omitzero"`        // further attempts after the first
+	Concurrency int      `json:"concurrency,omitempty"` // runs of its job on one node at once; default 1
+	Overlap     Overlap  `json:"overlap,omitempty"`     // default: skip
+	Catchup     Catchup  `json:"catchup,omitempty"`     // default: none
+	Deadline    Duration `json:"deadline,omitempty"`    // an instant older than this does not start; 0: see docs/timers.md
+	OnLost      OnLost   `json:"on_lost,omitempty"`     // default: record
+
+	Depends []Depend `json:"depends,omitempty"`
+	Allow   Allow    `json:"allow,omitzero"`
+	Notify  []Notify `json:"notify,omitempty"`
+}
+
+// DST says what becomes of fixed times when clocks change; the zero value is cron's own way.
+type DST struct {
+	Gap     string `json:"gap,omitempty"`     // run (default): once, at the gap's end; skip
+	Overlap string `json:"overlap,omitempty"` // once (default); twice
+}
+
+// Depend names a task that must have succeeded first.
+type Depend struct {
+	Task     string         `json:"task"`
+	Strategy DependStrategy `json:"strategy,omitempty"`
+}
+
+// DependStrategy says where a dependency must have succeeded.
+type DependStrategy string
+
+// The strategies.
+const (
+	SameNode    DependStrategy = "same-node"
+	AtLeastOnce DependStrategy = "at-least-once"
+)
+
+// Allow is what a run's result may do; patterns are those of path.Match.
+type Allow struct {
+	Config     []string `json:"config,omitempty"`
+	Next       []string `json:"next,omitempty"`
+	Conditions []string `json:"conditions,omitempty"`
+}
+
+// Notify asks for a message on outcomes.
+type Notify struct {
+	On []string `json:"on"`
+	To string   `json:"to"`
+}
+
+// Ref is the task's reference.
+func (t *Task) Ref() TaskRef { return Ref(t.Group, t.Name) }
+
+// Complete fills in the defaults of what was left out.
+func (t *Task) Complete() {
+	if t.Group == "" {
+		t.Group = DefaultJobGroup
+	}
+	if t.Mode == "" {
+		t.Mode = ManyOnce
+		if t.Timer != "" {
+			t.Mode = Cycle
+		}
+	}
+	if t.Kind == "" {
+		t.Kind = KindCommon.Name()
+	}
+	if t.Concurrency == 0 {
+		t.Concurrency = 1
+	}
+	if t.Overlap == "" {
+		t.Overlap = OverlapSkip
+	}
+	if t.Catchup == "" {
+		t.Catchup = CatchupNone
+	}
+	if t.OnLost == "" {
+		t.OnLost = LostRecord
+	}
+}
+
+// Rule is the task's rule: when, and on which nodes.
+func (t *Task) Rule() *Rule {
+	r := &Rule{
+		Mode: t.Mode, Timer: string(t.Timer), Timezone: t.Timezone, Labels: maps.Clone(t.Labels),
+		Start: t.Start, End: t.End, Exclude: slices.Clone(t.Exclude), Seed: t.Ref().String(),
+	}
+	if t.DST != nil {
+		r.Gap, r.Repeat = t.DST.Gap, t.DST.Overlap
+	}
+	return r
+}
+
+// Equal tells whether two tasks say the same.
+func (t *Task) Equal(o *Task) bool {
+	a, errA := json.Marshal(t)
+	b, errB := json.Marshal(o)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+// TaskEntry is a task as it is kept: what the person wrote, and what the system
+// notes beside it. It is the value of a task's key.
+type TaskEntry struct {
+	Task Task `json:"task"`
+
+	Paused    bool      `json:"paused,omitempty"`
+	PausedAt  time.Time `json:"paused_at,omitzero"`  // of the latest pause
+	ResumedAt time.Time `json:"resumed_at,omitzero"` // of the latest resumption
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+	// Since is when the present rule came to be: instants up to it are not due.
+	Since      time.Time `json:"since"`
+	Generation int64     `json:"generation"` // counts the edits of Task, from 1
+	// Revision is the store's, of the version that was read; edits compare-and-swap on it.
+	Revision int64 `json:"revision,omitempty"`
+}
+
+// Ref is the reference of the entry's task.
+func (e *TaskEntry) Ref() TaskRef { return e.Task.Ref() }
+
+// Command is what a task runs: a list, executed as it is, or a line for /bin/sh -c. One of
+// the two is empty.
+type Command struct {
+	Argv []string
+	Line string
+}
+
+// Args makes a command of a program and its arguments.
+func Args(argv ...string) Command { return Command{Argv: argv} }
+
+// Line makes a command of a shell line.
+func Line(s string) Command { return Command{Line: s} }
+
+// IsZero tells whether there is no command.
+func (c Command) IsZero() bool { return len(c.Argv) == 0 && c.Line == "" }
+
+// String shows the command to a person; a list is quoted where it must be.
+func (c Command) String() string {
+	if len(c.Argv) == 0 {
+		return c.Line
+	}
+	words := make([]string, len(c.Argv))
+	for i, w := range c.Argv {
+		words[i] = w
+		if w == "" || strings.ContainsAny(w, " \t\n\"'\\$`;&|<>()*?[]#~{}!") {
+			words[i] = strconv.Quote(w)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// MarshalJSON writes a list or a string.
+func (c Command) MarshalJSON() ([]byte, error) {
+	if len(c.Argv) > 0 {
+		return json.Marshal(c.Argv)
+	}
+	return json.Marshal(c.Line)
+}
+
+// UnmarshalJSON reads a list or a string.
+func (c *Command) UnmarshalJSON(b []byte) error {
+	var list []string
+	if err := json.Unmarshal(b, &list); err == nil {
+		*c = Command{Argv: list}
+		return nil
+	}
+	var line string
+	if err := json.Unmarshal(b, &line); err != nil {
+		return fmt.Errorf("command: want a list of strings or one shell line, found %s", b)
+	}
+	*c = Command{Line: line}
+	return nil
+}
+
+// Timer is one timer expression, or several, a line each; it may be written as a list.
+type Timer string
+
+// Lines are the single timers.
+func (t Timer) Lines() []string {
+	var lines []string
+	for line := range strings.Lines(string(t)) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// MarshalJSON writes one timer as a string, several as a list.
+func (t Timer) MarshalJSON() ([]byte, error) {
+	if lines := t.Lines(); len(lines) > 1 {
+		return json.Marshal(lines)
+	}
+	return json.Marshal(string(t))
+}
+
+// UnmarshalJSON reads a string or a list of strings.
+func (t *Timer) UnmarshalJSON(b []byte) error {
+	var list []string
+	if err := json.Unmarshal(b, &list); err == nil {
+		*t = Timer(strings.Join(list, "\n"))
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("timer: want a string or a list of strings, found %s", b)
+	}
+	*t = Timer(s)
+	return nil
+}
+
+// Duration is a time.Duration written as text: 90s, 1h30m, 2d.
+type Duration time.Duration
+
+// Std is the duration as the standard library has it.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// Seconds is the duration in whole seconds, rounded up.
+func (d Duration) Seconds() int64 { return int64((time.Duration(d) + time.Second - 1) / time.Second) }
+
+// String leaves out what is zero: 30m and not 30m0s.
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// ParseDuration reads what time.ParseDuration reads, and days: 2d, 1d12h.
+func ParseDuration(s string) (Duration, error) {
+	rest, days := s, time.Duration(0)
+	if head, tail, ok := strings.Cut(s, "d"); ok {
+		n, err := strconv.ParseUint(head, 10, 16)
+		if err != nil {
+			return 0, badDuration(s)
+		}
+		days, rest = time.Duration(n)*24*time.Hour, tail
+		if rest == "" {
+			return Duration(days), nil
+		}
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil || (days > 0 && d < 0) {
+		return 0, badDuration(s)
+	}
+	return Duration(days + d), nil
+}
+
+func badDuration(s string) error {
+	return Errorf(CodeInvalid, "%q is not a duration", s).WithHint("write a number with its unit, such as 90s, 5m, 1h30m or 2d")
+}
+
+// MarshalText writes the form of String.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what [ParseDuration] reads.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := ParseDuration(string(b))
+	if err == nil {
+		*d = v
+	}
+	return err
+}
+
+// Retry says how a failed attempt is followed by further ones.
+type Retry struct {
+	Count    int      `json:"count,omitempty"`    // further attempts after the first
+	Interval Duration `json:"interval,omitempty"` // before the second attempt
+	Backoff  float64  `json:"backoff,omitempty"`  // each wait is the last one times this; 0: 1
+	Max      Duration `json:"max,omitempty"`      // no wait is longer; 0: no limit
+}
+
+// IsZero tells whether there are no further attempts.
+func (r Retry) IsZero() bool { return r == Retry{} }
+
+// UnmarshalJSON reads an object, or a number for its count alone.
+func (r *Retry) UnmarshalJSON(b []byte) error {
+	if n, err := strconv.Atoi(string(bytes.TrimSpace(b))); err == nil {
+		*r = Retry{Count: n}
+		return nil
+	}
+	type plain Retry
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	return dec.Decode((*plain)(r))
+}
+
+// maxWait bounds what a backoff can grow to.
+const maxWait = 24 * time.Hour
+
+// Wait is how long to wait before attempt n, where the first attempt is 1.
+func (r Retry) Wait(n int) time.Duration {
+	if n < 2 || r.Interval <= 0 {
+		return 0
+	}
+	limit := r.Max.Std()
+	if limit <= 0 || limit > maxWait {
+		limit = maxWait
+	}
+	wait := float64(r.Interval)
+	for range n - 2 {
+		if r.Backoff > 0 {
+			wait *= r.Backoff
+		}
+		if wait >= float64(limit) {
+			return limit
+		}
+	}
+	return min(time.Duration(wait), limit)
+}
