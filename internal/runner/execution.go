@@ -1,0 +1,273 @@
+//go:build linux
+
+package runner
+
+import (
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// execution is one run, alive or ended.
+//
+// Its main process is reaped in two places only, end (nobody killed it) and terminate (somebody did), under mu.
+// Until then the pid and the process group are its own and can be signalled.
+type execution struct {
+	r      *Runner
+	pid    int
+	marker string // the entry of the environment by which its processes are known
+	result string // the path of the result
+	acc    *account
+	grace  time.Duration
+	begin  time.Time
+	sink   Sink
+	done   chan struct{}
+	exited chan struct{} // closed when the main process has exited while terminate is at work
+
+	mu    sync.Mutex
+	pidfd int
+	outs  []*source // pipes that are still open
+	out   output
+	timer *time.Timer
+	cause string      // who or what ended it from outside; empty: nobody
+	over  job.Outcome // what that makes of it
+	ended bool
+	ticks uint64
+	exit  job.Exit
+}
+
+// source is the reading end of a pipe of an execution.
+type source struct {
+	fd     int // -1: closed, or handed over
+	stream Stream
+	x      *execution
+}
+
+func (x *execution) Pid() int { return x.pid }
+
+// StartTicks is asked of the kernel at the first call. It is 0 where that comes after the end.
+func (x *execution) StartTicks() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ticks == 0 && !x.ended {
+		if p, err := readProc(x.pid, make([]byte, 0, statSize)); err == nil {
+			x.ticks = p.start
+		}
+	}
+	return x.ticks
+}
+
+func (x *execution) Done() <-chan struct{} { return x.done }
+
+// Exit is the zero value until Done is closed.
+func (x *execution) Exit() job.Exit {
+	select {
+	case <-x.done:
+		return x.exit
+	default:
+		return job.Exit{}
+	}
+}
+
+func (x *execution) Kill(by string) {
+	if by == "" {
+		by = "an unnamed caller"
+	}
+	x.stop(job.Killed, "killed by "+by)
+}
+
+// stop has the tree ended, unless the run has ended or is being ended already.
+func (x *execution) stop(outcome job.Outcome, cause string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended || x.cause != "" {
+		return
+	}
+	x.cause, x.over = cause, outcome
+	go x.terminate() // the runner's count of live executions waits for it
+}
+
+func (s *source) ready(_ int, buf []byte) {
+	s.x.mu.Lock()
+	defer s.x.mu.Unlock()
+	s.read(buf)
+}
+
+// read takes what fits into buf, and closes the source at its end. x.mu is held.
+func (s *source) read(buf []byte) {
+	if s.fd < 0 {
+		return
+	}
+	n, err := unix.Read(s.fd, buf)
+	switch {
+	case n > 0:
+		s.x.out.write(buf[:n])
+		if s.x.sink != nil {
+			s.x.sink.Chunk(Chunk{Stream: s.stream, At: time.Now(), Data: buf[:n]})
+		}
+	case err != unix.EAGAIN && err != unix.EINTR: // the end
+		s.x.r.loop.drop(s.fd)
+		s.fd = -1
+	}
+}
+
+// drain takes what the pipe holds at this moment, in which the main process has exited, and does not wait for more:
+// who still holds it is a stranger. What strangers write later is thrown away. x.mu is held.
+func (s *source) drain(buf []byte) {
+	held := 0
+	if s.fd >= 0 {
+		held, _ = unix.IoctlGetInt(s.fd, unix.TIOCINQ)
+	}
+	for before := s.x.out.total; s.fd >= 0 && s.x.out.total-before < int64(held); {
+		s.read(buf)
+	}
+	if s.read(buf); s.fd >= 0 {
+		s.x.r.loop.discard(s.fd)
+		s.fd = -1
+	}
+}
+
+// waiter is told that the main process has exited.
+type waiter struct{ x *execution }
+
+func (w waiter) ready(_ int, buf []byte) {
+	if w.x.mainExited(buf) {
+		return
+	}
+	// Either the event was meant for a descriptor that had this number before, or a tracer (strace) has to be
+	// told of the exit before us. There is no event for when it was.
+	w.x.mu.Lock()
+	defer w.x.mu.Unlock()
+	if !w.x.ended && readable(w.x.pidfd) {
+		go w.x.await()
+	}
+}
+
+// await stands in for a pidfd. It costs a thread for as long as the process lives.
+func (x *execution) await() {
+	for {
+		err := unix.Waitid(unix.P_PID, x.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	x.mainExited(make([]byte, chunkSize))
+}
+
+// mainExited ends the run if its main process has exited, or lets terminate know that it has.
+func (x *execution) mainExited(buf []byte) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return true
+	}
+	if x.cause == "" {
+		return x.reap(buf, syscall.WNOHANG)
+	}
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, x.pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil); err == nil && info.Signo == 0 {
+		return false
+	}
+	select {
+	case <-x.exited:
+	default:
+		close(x.exited)
+	}
+	return true
+}
+
+// reap takes the exit status of the main process and, if it had one, completes the run. mu is held.
+func (x *execution) reap(buf []byte, options int) bool {
+	var status syscall.WaitStatus
+	var usage syscall.Rusage
+	pid, err := syscall.Wait4(x.pid, &status, options, &usage)
+	for err == syscall.EINTR {
+		pid, err = syscall.Wait4(x.pid, &status, options, &usage)
+	}
+	if err == nil && pid == 0 {
+		return false
+	}
+	end := time.Now()
+	x.ended = true
+	if x.timer != nil {
+		x.timer.Stop()
+	}
+	if x.pidfd >= 0 {
+		x.r.loop.drop(x.pidfd)
+	}
+	for _, s := range x.outs {
+		s.drain(buf)
+	}
+	x.outs = nil
+	x.exit = job.Exit{
+		Begin: x.begin, End: end, OutputBytes: x.out.total,
+		Usage: job.Usage{
+			UserMS: usage.Utime.Nano() / int64(time.Millisecond), SystemMS: usage.Stime.Nano() / int64(time.Millisecond),
+			MaxRSSKB: usage.Maxrss,
+		},
+	}
+	x.exit.Output, x.exit.OutputTruncated = x.out.result()
+	x.out = output{}
+	x.describe(status, err)
+	if f := x.openResult(); f != nil {
+		go func() { // a disk may be slow, and the loop has others to serve
+			x.readResult(f)
+			x.complete()
+		}()
+		return true
+	}
+	x.complete()
+	return true
+}
+
+// describe fills in how the main process ended, and what that means.
+func (x *execution) describe(status syscall.WaitStatus, err error) {
+	e := &x.exit
+	var reason string
+	switch {
+	case err != nil: // somebody in this program waits for children that are not its own
+		e.Outcome, reason = job.Failed, "its exit status was taken by another part of the agent: "+err.Error()
+	case status.Signaled():
+		e.Outcome, e.Signal = job.Failed, signalName(status.Signal())
+		reason = "killed by " + e.Signal
+		if status.CoreDump() {
+			reason += " (core dumped)"
+		}
+	default:
+		code := status.ExitStatus()
+		e.ExitCode = &code
+		if e.Outcome = job.Success; code != 0 {
+			e.Outcome, reason = job.Failed, fmt.Sprintf("exit status %d", code)
+		}
+	}
+	if x.cause != "" {
+		e.Outcome, reason = x.over, x.cause
+	}
+	e.Reason = reason
+}
+
+func signalName(s syscall.Signal) string {
+	if name := unix.SignalName(s); name != "" {
+		return name
+	}
+	return fmt.Sprintf("signal %d", int(s))
+}
+
+// note adds to the reason what else somebody should know.
+func (x *execution) note(format string, args ...any) {
+	if x.exit.Reason != "" {
+		x.exit.Reason += "; "
+	}
+	x.exit.Reason += fmt.Sprintf(format, args...)
+}
+
+// complete lets everybody know. The exit does not change any more.
+func (x *execution) complete() {
+	close(x.done)
+	x.r.gone(x)
+}

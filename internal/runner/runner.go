@@ -1,0 +1,273 @@
+//go:build linux
+
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Runner implements [job.Runner]. It is safe for concurrent use.
+type Runner struct {
+	log     *slog.Logger
+	follow  func(job.Exec) Sink
+	gate    chan struct{}
+	null    int // /dev/null, the stdin of those that are given none
+	loop    *loop
+	results *results
+	users   accounts
+	scans   scans
+	orphans *orphans
+
+	mu      sync.Mutex
+	closed  bool
+	running map[int]*execution // by pid
+	live    sync.WaitGroup     // one for each Start that goes on and each execution that has not ended
+}
+
+var _ job.Runner = (*Runner)(nil)
+
+// New makes a runner. The process becomes a child sub-reaper for good (PR_SET_CHILD_SUBREAPER): what the
+// descendants of its children leave behind becomes its child, so that no process of a run gets lost, and the runner
+// buries those that die. A program that starts children of its own beside the runner keeps their exit status, if it either
+// leaves them in its own session or waits for them at once. The descriptors that the process inherited,
+// but for 0, 1 and 2, are marked close-on-exec.
+func New(o Options) (*Runner, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Starts <= 0 {
+		o.Starts = 2 * runtime.NumCPU()
+	}
+	results, err := newResults(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := closeInherited(); err != nil {
+		return nil, err
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("become a child sub-reaper: %w", err)
+	}
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", os.DevNull, err)
+	}
+	loop, err := newLoop()
+	if err != nil {
+		unix.Close(null)
+		return nil, err
+	}
+	r := &Runner{
+		log: o.Logger, follow: o.Follow, gate: make(chan struct{}, o.Starts), null: null,
+		loop: loop, results: results, running: map[int]*execution{},
+	}
+	r.orphans = startOrphans(r)
+	return r, nil
+}
+
+// Start begins an execution. ctx counts only until it has begun: it ends the wait for a turn to fork, not the
+// execution. An error says why nothing was executed, and carries a [job.Code]: CodeInvalid where the execution can't be
+// started on this node as it is, CodeForbidden where the agent lacks a right, CodeExhausted where the node lacks
+// resources, CodeUnavailable after Close. The error of a ctx that ended is ctx's.
+func (r *Runner) Start(ctx context.Context, e job.Exec) (job.Execution, error) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil, job.Errorf(job.CodeUnavailable, "the runner is closed")
+	}
+	r.live.Add(1)
+	r.mu.Unlock()
+	x, err := r.start(ctx, e)
+	if err != nil {
+		r.live.Done()
+		return nil, err
+	}
+	return x, nil
+}
+
+func (r *Runner) start(ctx context.Context, e job.Exec) (*execution, error) {
+	acc, err := r.users.lookup(e.User)
+	if err != nil {
+		return nil, err
+	}
+	result, err := r.results.path(acc)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.prepare(e, result, acc)
+	if err != nil {
+		return nil, err
+	}
+	if e.Grace <= 0 {
+		e.Grace = job.DefaultGrace
+	}
+	if e.OutputLimit <= 0 {
+		e.OutputLimit = job.DefaultOutputLimit
+	}
+	x := &execution{
+		r: r, marker: "ROTA_RESULT=" + result, result: result, acc: acc, grace: e.Grace, pidfd: -1,
+		done: make(chan struct{}), exited: make(chan struct{}), out: output{half: max(e.OutputLimit/2, 1)},
+	}
+	if r.follow != nil {
+		x.sink = r.follow(e)
+	}
+	if err := x.spawn(ctx, c, e.Stdin); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	r.running[x.pid] = x
+	r.mu.Unlock()
+	x.watch(e.Timeout)
+	r.orphans.expect()
+	return x, nil
+}
+
+// spawn waits for its turn and executes the command. After an error nothing is left open.
+func (x *execution) spawn(ctx context.Context, c *command, stdin []byte) error {
+	gate := x.r.gate
+	select {
+	case gate <- struct{}{}:
+	default:
+		select {
+		case gate <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a turn to start %s: %w", c.path, context.Cause(ctx))
+		}
+	}
+	defer func() { <-gate }()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("start %s: %w", c.path, context.Cause(ctx))
+	}
+
+	in := x.r.null
+	if len(stdin) > 0 {
+		fd, err := newInput(stdin)
+		if err != nil {
+			return exhausted(err)
+		}
+		defer unix.Close(fd)
+		in = fd
+	}
+	streams := []Stream{Combined}
+	if x.sink != nil {
+		streams = []Stream{Stdout, Stderr}
+	}
+	var pipes []pipe
+	for _, s := range streams {
+		p, err := newPipe(s, x.acc)
+		if err != nil {
+			closePipes(pipes)
+			return exhausted(err)
+		}
+		pipes = append(pipes, p)
+	}
+	var err error
+	x.begin = time.Now()
+	x.pid, x.pidfd, err = c.spawn(in, pipes[0].w, pipes[len(pipes)-1].w)
+	if err != nil {
+		closePipes(pipes)
+		return c.explain(err)
+	}
+	for _, p := range pipes {
+		unix.Close(p.w)
+		x.outs = append(x.outs, &source{fd: p.r, stream: p.stream, x: x})
+	}
+	return nil
+}
+
+func closePipes(pipes []pipe) {
+	for _, p := range pipes {
+		p.close()
+	}
+}
+
+// exhausted is the error of a start for which the node lacked a descriptor or memory.
+func exhausted(err error) error {
+	return job.Errorf(job.CodeExhausted, "start a command: %w", err).WithHint("raise the agent's limit of open files (LimitNOFILE), or run less at once")
+}
+
+// watch puts an execution that has begun under the eyes of the loop and its timeout.
+func (x *execution) watch(timeout time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if timeout > 0 {
+		x.timer = time.AfterFunc(timeout, func() { x.stop(job.Timeout, "timeout after "+short(timeout)) })
+	}
+	for _, s := range x.outs {
+		if err := x.r.loop.watch(s.fd, s, false); err != nil {
+			x.r.log.Error("output can't be watched", "pid", x.pid, "error", err)
+		}
+	}
+	if x.pidfd < 0 {
+		go x.await()
+	} else if err := x.r.loop.watch(x.pidfd, waiter{x}, true); err != nil {
+		go x.await()
+	}
+}
+
+// short writes a duration without zero units at its end: 30m, not 30m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// KillAll ends every execution that is running now, as [job.Execution] Kill does. It does not wait.
+func (r *Runner) KillAll(by string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.running {
+		x.Kill(by)
+	}
+}
+
+// Close refuses further starts, waits until every execution has ended, and leaves nothing open. It kills nobody: who will not wait
+// calls KillAll first. Background children that executions left behind live on; what they write to
+// the output of their run can't be read any more. Closing again does nothing.
+func (r *Runner) Close() error {
+	r.mu.Lock()
+	first := !r.closed
+	r.closed = true
+	r.mu.Unlock()
+	r.live.Wait()
+	if !first {
+		return nil
+	}
+	r.orphans.close()
+	r.loop.close()
+	return errors.Join(r.results.clean(), unix.Close(r.null))
+}
+
+// gone is called by each execution once, when it has ended.
+func (r *Runner) gone(x *execution) {
+	r.mu.Lock()
+	if r.running[x.pid] == x { // the number may be another's by now
+		delete(r.running, x.pid)
+	}
+	r.mu.Unlock()
+	r.live.Done()
+}
+
+// main tells whether pid is the main process of an execution.
+func (r *Runner) main(pid int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running[pid] != nil
+}
