@@ -33,15 +33,15 @@ type Started struct {
 func (d *Dispatch) Valid() error {
 	var f Faults
 	if err := CheckName("run", string(d.Run)); err != nil {
-		f.Add("run", "%v", err)
+		f.AddError("run", err)
 	}
 	if err := CheckName("node", string(d.Node)); err != nil {
-		f.Add("node", "%v", err)
+		f.AddError("node", err)
 	}
 	if d.Job == nil {
 		f.Add("job", "there is none")
 	} else if err := d.Job.Check(); err != nil {
-		f.Add("job", "%v", err)
+		f.AddError("job", err)
 	}
 	return f.Err("dispatch " + string(d.Run) + " is not valid")
 }

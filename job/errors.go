@@ -42,6 +42,16 @@ type FieldError struct {
 	Path    string `json:"path,omitempty"`   // such as tasks[2].timer
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+
+	at place
+}
+
+// place says where within the value at its path a fault is. The reader of a file turns it into a line
+// and a column; in what leaves the package it is zero.
+type place struct {
+	key  bool // the fault is in the key of the entry, not in its value
+	off  int  // bytes from the beginning of the text
+	item int  // where the text is a line of several: bytes from the beginning of that line
 }
 
 func (f FieldError) String() string {
@@ -133,10 +143,34 @@ func (f *Faults) AddHint(path, hint, format string, args ...any) {
 	f.Fields = append(f.Fields, FieldError{Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
 }
 
+// AddError notes an error as a fault, an [Error]'s hint as its advice. The fields of an error, those of a
+// part of the document, become faults below the path.
+func (f *Faults) AddError(path string, err error) {
+	var e *Error
+	if !errors.As(err, &e) {
+		f.Add(path, "%v", err)
+		return
+	}
+	if len(e.Fields) == 0 {
+		f.Fields = append(f.Fields, FieldError{Path: path, Message: e.Message, Hint: e.Hint})
+	}
+	for _, field := range e.Fields {
+		if field.Path != "" && path != "" {
+			field.Path = path + "." + field.Path
+		} else {
+			field.Path += path
+		}
+		f.Fields = append(f.Fields, field)
+	}
+}
+
 // Err returns one error of [CodeInvalid] with every fault, or nil.
 func (f *Faults) Err(what string) error {
 	if len(f.Fields) == 0 {
 		return nil
+	}
+	for i := range f.Fields {
+		f.Fields[i].at = place{}
 	}
 	return &Error{Code: CodeInvalid, Message: what, Fields: f.Fields}
 }

@@ -48,9 +48,12 @@ type Job struct {
 	OnLost       OnLost            `json:"on_lost,omitempty"`
 	Candidates   []NodeID          `json:"candidates,omitempty"` // of interval and alone: who may claim an instant
 	Since        time.Time         `json:"since,omitzero"`       // instants up to it are not due here
-	PausedAt     time.Time         `json:"paused_at,omitzero"`
+	PausedAt     time.Time         `json:"paused_at,omitzero"`   // of the latest pause
+	ResumedAt    time.Time         `json:"resumed_at,omitzero"`  // of the latest resumption
 	Generation   int64             `json:"generation,omitempty"` // of the task that it was made from
 	Config       map[string]string `json:"config,omitempty"`     // the configuration that its values name
+	Prior        *Rule             `json:"prior,omitempty"`      // the rule in force up to Since, for what was due by it
+	Stamp        string            `json:"stamp,omitempty"`      // of the inputs of the decision; see package engine
 }
 
 // Scheduler is the placement decision: who took it, when, and why not.
@@ -78,14 +81,11 @@ func Bind(e *TaskEntry, node NodeID, candidates []NodeID, since time.Time) *Job 
 	j := &Job{
 		ID: hash, Hash: hash, TaskID: t.Ref().String(), NodeID: node, Group: t.Group, Name: t.Name,
 		Command: t.Command.String(), Argv: slices.Clone(t.Command.Argv), Stdin: t.Stdin, Envs: envList(t.Env),
-		User: t.User, Dir: t.Dir, Rules: t.Rule(), Pause: e.Paused, PausedAt: e.PausedAt, Kind: t.Kind.Kind(),
+		User: t.User, Dir: t.Dir, Rules: t.Rule(), Pause: e.Paused, PausedAt: e.PausedAt, ResumedAt: e.ResumedAt, Kind: t.Kind.Kind(),
 		Timeout: t.Timeout.Seconds(), Grace: t.Grace.Seconds(),
 		Retry: t.Retry.Count, Interval: int(t.Retry.Interval.Seconds()), RetryBackoff: t.Retry.Backoff, RetryMax: int(t.Retry.Max.Seconds()),
 		Concurrency: t.Concurrency, Overlap: t.Overlap, Catchup: t.Catchup, Deadline: t.Deadline.Seconds(), Jitter: t.Jitter.Seconds(),
-		OnLost: t.OnLost, Since: since, Generation: e.Generation,
-	}
-	if !e.Paused {
-		j.PausedAt = time.Time{}
+		OnLost: t.OnLost, Since: since, Generation: e.Generation, Prior: e.Prior.clone(),
 	}
 	if j.Kind.Claimed() {
 		j.Candidates = slices.Clone(candidates)
@@ -154,7 +154,7 @@ func (j *Job) Valid() error {
 		{"name", "task", j.Name}, {"group", "group", j.Group}, {"node_id", "node", string(j.NodeID)}, {"id", "job", j.ID},
 	} {
 		if err := CheckName(n.sort, n.name); err != nil {
-			f.Add(n.path, "%v", err)
+			f.AddError(n.path, err)
 		}
 	}
 	if len(j.Argv) == 0 && j.Command == "" {
@@ -178,6 +178,9 @@ func (j *Job) Valid() error {
 	}
 	if j.Rules != nil {
 		j.Rules.check(&f, "rule.")
+	}
+	if j.Prior != nil {
+		j.Prior.check(&f, "prior.")
 	}
 	return f.Err("job " + j.ID + " is not valid")
 }
@@ -269,11 +272,20 @@ func (j *Job) SameWork(o *Job) bool {
 	return strip(j) == strip(o)
 }
 
+// PausedFor tells whether an instant fell into the latest pause.
+func (j *Job) PausedFor(instant time.Time) bool {
+	return pausedFor(j.Pause, j.PausedAt, j.ResumedAt, instant)
+}
+
+func pausedFor(paused bool, from, until, instant time.Time) bool {
+	return !from.IsZero() && !instant.Before(from) && (paused || instant.Before(until))
+}
+
 // Clone copies the job deeply.
 func (j *Job) Clone() *Job {
 	c := *j
 	c.Envs, c.Argv, c.Candidates = slices.Clone(j.Envs), slices.Clone(j.Argv), slices.Clone(j.Candidates)
-	c.Config, c.Rules = maps.Clone(j.Config), j.Rules.clone()
+	c.Config, c.Rules, c.Prior = maps.Clone(j.Config), j.Rules.clone(), j.Prior.clone()
 	if j.Scheduler != nil {
 		s := *j.Scheduler
 		c.Scheduler = &s

@@ -61,6 +61,9 @@ const (
 	OverlapReplace Overlap = "replace" // the oldest run is killed for it
 )
 
+// Overlaps are all of them.
+var Overlaps = []Overlap{OverlapSkip, OverlapQueue, OverlapAllow, OverlapReplace}
+
 // Catchup says what becomes of instants that were due while nobody could fire them.
 type Catchup string
 
@@ -71,6 +74,9 @@ const (
 	CatchupAll  Catchup = "all"  // each runs, in order
 )
 
+// Catchups are all of them.
+var Catchups = []Catchup{CatchupNone, CatchupOne, CatchupAll}
+
 // OnLost says what becomes of a run that was lost with its node.
 type OnLost string
 
@@ -79,3 +85,6 @@ const (
 	LostRecord OnLost = "record" // it is recorded as lost
 	LostRerun  OnLost = "rerun"  // and runs again, as a new attempt
 )
+
+// OnLosts are all of them.
+var OnLosts = []OnLost{LostRecord, LostRerun}

@@ -38,7 +38,8 @@ type Presence struct {
 	Session string    `json:"session"`
 	Since   time.Time `json:"since"`
 	BootID  string    `json:"boot_id,omitempty"`
-	Running int       `json:"running,omitempty"`
+	// Replaces is the session of an earlier life of the agent that is known to be dead; its lease need not be waited for.
+	Replaces string `json:"-"`
 }
 
 // Clone copies the node deeply.
@@ -52,11 +53,11 @@ func (n *Node) Clone() *Node {
 func (n *Node) Valid() error {
 	var f Faults
 	if err := CheckName("node", string(n.ID)); err != nil {
-		f.Add("id", "%v", err)
+		f.AddError("id", err)
 	}
 	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
 		if err := CheckName("label", k); err != nil {
-			f.Add("labels", "%v", err)
+			f.AddError("labels", err)
 		}
 	}
 	return f.Err("the node is not valid")

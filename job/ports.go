@@ -63,6 +63,8 @@ type Exec struct {
 	Grace   time.Duration // from SIGTERM to SIGKILL; 0: DefaultGrace
 	// OutputLimit is how many bytes of output are kept, half from the head, half from the tail; 0: DefaultOutputLimit.
 	OutputLimit int
+	// Tied ends the execution when the process that started it dies, however it dies.
+	Tied bool
 }
 
 // Defaults of an execution.
@@ -88,7 +90,8 @@ type Exit struct {
 
 // Runner executes.
 type Runner interface {
-	// Start begins an execution. An error says why nothing was executed.
+	// Start begins an execution. An error says why nothing was executed. The context bounds the wait for the start
+	// alone: once it has begun, the execution ends by itself, by its timeout or by a kill.
 	Start(ctx context.Context, e Exec) (Execution, error)
 }
 
@@ -99,6 +102,8 @@ type Execution interface {
 	// Kill ends the whole process tree: SIGTERM, grace, SIGKILL. Only the first call counts; by says who asked
 	// and becomes the reason. It does not wait.
 	Kill(by string)
+	// KillNow is Kill without grace, also after a Kill.
+	KillNow(by string)
 	// Done is closed when the execution has ended and its output is complete.
 	Done() <-chan struct{}
 	// Exit says how; it may be called after Done is closed.

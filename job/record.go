@@ -41,10 +41,9 @@ type ExecutionRecord struct {
 	OutputTruncated bool            `json:"output_truncated,omitempty"`
 	Result          json.RawMessage `json:"result,omitempty"`
 	Usage           *Usage          `json:"usage,omitempty"`
-	Cause           string          `json:"cause,omitempty"`       // what asked for it: a person, a record
-	Session         string          `json:"session,omitempty"`     // of the agent that ran it
-	Generation      int64           `json:"generation,omitempty"`  // of the task
-	BytesLost       int64           `json:"output_lost,omitempty"` // bytes that were not UTF-8 and were replaced
+	Cause           string          `json:"cause,omitempty"`      // what asked for it: a person, a record
+	Session         string          `json:"session,omitempty"`    // of the agent that ran it
+	Generation      int64           `json:"generation,omitempty"` // of the task
 }
 
 // Attempt is one execution within a firing that did not settle it.

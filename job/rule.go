@@ -1,7 +1,9 @@
 package job
 
 import (
+	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,50 +36,138 @@ func (r *Rule) Valid() error {
 	return f.Err("the rule is not valid")
 }
 
+// RuleModes are all of them.
+var RuleModes = []RuleMode{OnlyOnce, ManyOnce, Cycle}
+
 func (r *Rule) check(f *Faults, prefix string) {
 	lines := Timer(r.Timer).Lines()
 	switch r.Mode {
 	case Cycle:
 		if len(lines) == 0 {
 			f.AddHint(prefix+"timer", `write one, such as "*/5 * * * *" or "@every 90s"`, "mode cycle needs a timer")
-			return
 		}
 	case OnlyOnce, ManyOnce:
 		if len(lines) > 0 {
 			f.AddHint(prefix+"timer", "leave the timer out, or use mode cycle", "mode %s has no timer", r.Mode)
 		}
-		return
 	default:
-		f.AddHint(prefix+"mode", "want onlyonce, manyonce or cycle", "mode %q is not known", r.Mode)
-		return
+		// ancestor 24: a rule of an unknown mode is refused before it is stored
+		f.AddHint(prefix+"mode", wantOneOf(r.Mode, RuleModes), "mode %q is not known", r.Mode)
 	}
 	r.parse(f, prefix, lines)
 }
 
-// parse sets Schedule, or adds what is wrong with it.
+// parse sets Schedule where there is a timer, or adds what is wrong with it.
 func (r *Rule) parse(f *Faults, prefix string, lines []string) {
-	loc, err := schedule.LoadLocation(zoneName(r.Timezone))
-	if err != nil {
-		f.Add(prefix+"timezone", "%v", err)
+	before := len(f.Fields)
+	opts := schedule.Options{Seed: r.Seed, Location: time.UTC}
+	if loc, err := schedule.LoadLocation(zoneName(r.Timezone)); err != nil {
+		addParseErrors(f, prefix+"timezone", err)
+	} else if loc == time.Local {
+		f.AddHint(prefix+"timezone", "name the zone, such as Europe/Berlin", "Local is another zone on another machine")
+	} else {
+		opts.Location = loc
+	}
+	if err := opts.DST.Gap.UnmarshalText([]byte(r.Gap)); err != nil {
+		f.AddHint(prefix+"dst.gap", wantOneOf(r.Gap, []string{"run", "skip"}), "%q is not known", r.Gap)
+	}
+	if err := opts.DST.Overlap.UnmarshalText([]byte(r.Repeat)); err != nil {
+		f.AddHint(prefix+"dst.overlap", wantOneOf(r.Repeat, []string{"once", "twice"}), "%q is not known", r.Repeat)
+	}
+	opts.Window = r.window(f, prefix, opts.Location)
+	if len(lines) == 0 {
 		return
-	}
-	opts := schedule.Options{Location: loc, Seed: r.Seed}
-	if r.Gap != "" {
-		if err := opts.DST.Gap.UnmarshalText([]byte(r.Gap)); err != nil {
-			f.Add(prefix+"dst.gap", "%v", err)
-		}
-	}
-	if r.Repeat != "" {
-		if err := opts.DST.Overlap.UnmarshalText([]byte(r.Repeat)); err != nil {
-			f.Add(prefix+"dst.overlap", "%v", err)
-		}
 	}
 	s, err := schedule.ParseAll(lines, opts)
 	if err != nil {
-		f.Add(prefix+"timer", "%v", err)
+		r.addTimerErrors(f, prefix, lines, err)
 		return
 	}
-	r.Schedule = s
+	if len(f.Fields) == before {
+		r.Schedule = s
+	}
+}
+
+// window reads Start, End and Exclude.
+func (r *Rule) window(f *Faults, prefix string, loc *time.Location) schedule.Window {
+	var w schedule.Window
+	read := func(path, text string) time.Time {
+		if text == "" {
+			return time.Time{}
+		}
+		t, err := schedule.ParseTime(text, loc)
+		if err != nil {
+			addParseErrors(f, prefix+path, err)
+		}
+		return t
+	}
+	w.Start, w.End = read("start", r.Start), read("end", r.End)
+	if !w.Start.IsZero() && !w.End.IsZero() && !w.End.After(w.Start) {
+		f.Add(prefix+"end", "the end is not after the start")
+		w = schedule.Window{}
+	}
+	for i, text := range r.Exclude {
+		x, err := schedule.ParseRange(text)
+		if err != nil {
+			addParseErrors(f, prefix+"exclude["+strconv.Itoa(i)+"]", err)
+			continue
+		}
+		w.Exclude = append(w.Exclude, x)
+	}
+	return w
+}
+
+// addTimerErrors notes what is wrong with the timers, each at its place.
+func (r *Rule) addTimerErrors(f *Faults, prefix string, lines []string, err error) {
+	list := schedule.Errors(err)
+	if len(list) == 0 {
+		f.Add(prefix+"timer", "%v", err)
+	}
+	for _, e := range list {
+		path, index := prefix+"timer", min(e.Index, len(lines)-1)
+		if len(lines) > 1 {
+			path += "[" + strconv.Itoa(index) + "]"
+		}
+		field := parseFault(path, e)
+		field.at.item = e.Pos
+		field.at.off = e.Pos + lineOffset(r.Timer, index)
+		f.Fields = append(f.Fields, field)
+	}
+}
+
+// lineOffset is where the nth of [Timer.Lines] begins in the text.
+func lineOffset(text string, n int) int {
+	off := 0
+	for line := range strings.Lines(text) {
+		if trimmed := strings.TrimSpace(line); trimmed != "" {
+			if n == 0 {
+				return off + strings.Index(line, trimmed)
+			}
+			n--
+		}
+		off += len(line)
+	}
+	return 0
+}
+
+func addParseErrors(f *Faults, path string, err error) {
+	list := schedule.Errors(err)
+	if len(list) == 0 {
+		f.Add(path, "%v", err)
+	}
+	for _, e := range list {
+		field := parseFault(path, e)
+		field.at.off = e.Pos
+		f.Fields = append(f.Fields, field)
+	}
+}
+
+func parseFault(path string, e *schedule.ParseError) FieldError {
+	found := "nothing found"
+	if e.Found != "" {
+		found = fmt.Sprintf("found %q", e.Found)
+	}
+	return FieldError{Path: path, Message: fmt.Sprintf("%s: %s; allowed: %s", e.Field, found, e.Allowed), Hint: e.Hint}
 }
 
 func zoneName(s string) string {
@@ -112,6 +202,30 @@ func (r *Rule) Next(t time.Time) time.Time {
 		return time.Time{}
 	}
 	return r.Schedule.Next(t)
+}
+
+// Instants are the instants in (from, to], in order, at most limit of them: those of the prior rule, which may
+// be nil, up to since, and of the rule after it. Both rules must be valid. More tells that there are others.
+func Instants(rule, prior *Rule, since, from, to time.Time, limit int) (list []time.Time, more bool) {
+	walk := func(r *Rule, from, to time.Time) {
+		for i := r.Next(from); !more && !i.IsZero() && !i.After(to); i = r.Next(i) {
+			if more = len(list) == limit; !more {
+				list = append(list, i)
+			}
+		}
+	}
+	if from.Before(since) {
+		end := since
+		if to.Before(end) {
+			end = to
+		}
+		walk(prior, from, end)
+		from = since
+	}
+	if !more {
+		walk(rule, from, to)
+	}
+	return list, more
 }
 
 // clone copies the rule deeply, but for the schedule, which never changes.

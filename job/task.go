@@ -146,14 +146,21 @@ type TaskEntry struct {
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 	// Since is when the present rule came to be: instants up to it are not due.
-	Since      time.Time `json:"since"`
-	Generation int64     `json:"generation"` // counts the edits of Task, from 1
+	Since time.Time `json:"since"`
+	// Prior is the rule that was in force up to Since, so that what was due by it is accounted for too.
+	Prior      *Rule `json:"prior,omitempty"`
+	Generation int64 `json:"generation"` // counts the edits of Task, from 1
 	// Revision is the store's, of the version that was read; edits compare-and-swap on it.
 	Revision int64 `json:"revision,omitempty"`
 }
 
 // Ref is the reference of the entry's task.
 func (e *TaskEntry) Ref() TaskRef { return e.Task.Ref() }
+
+// PausedFor tells whether an instant fell into the latest pause.
+func (e *TaskEntry) PausedFor(instant time.Time) bool {
+	return pausedFor(e.Paused, e.PausedAt, e.ResumedAt, instant)
+}
 
 // Command is what a task runs: a list, executed as it is, or a line for /bin/sh -c. One of
 // the two is empty.
