@@ -1,0 +1,185 @@
+package history
+
+import (
+	"context"
+	"database/sql"
+	"math"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Record implements [job.History].
+func (d *DB) Record(ctx context.Context, id string) (job.ExecutionRecord, error) {
+	rec, err := d.one(ctx, d.selectRecords(true).add(" WHERE r.id = ?", id))
+	if err == nil && rec == nil {
+		return job.ExecutionRecord{}, job.Errorf(job.CodeNotFound, "there is no record %q", clip(id))
+	}
+	return value(rec), err
+}
+
+// RecordByNumber implements [job.History].
+func (d *DB) RecordByNumber(ctx context.Context, task job.TaskRef, number int64) (job.ExecutionRecord, error) {
+	task = job.Ref(task.Group, task.Name)
+	rec, err := d.one(ctx, d.selectRecords(true).add(" WHERE r.task = (SELECT id FROM tasks WHERE name = ? AND grp = ?) AND r.number = ?", task.Name, task.Group, number))
+	if err == nil && rec == nil {
+		return job.ExecutionRecord{}, job.Errorf(job.CodeNotFound, "task %s has no record #%d", task, number)
+	}
+	return value(rec), err
+}
+
+func (d *DB) one(ctx context.Context, q *query) (rec *job.ExecutionRecord, err error) {
+	err = d.call(ctx, "read a record", func(ctx context.Context) error {
+		return q.each(ctx, d.read, func(rows *sql.Rows) error {
+			r, _, err := scanRecord(rows, true)
+			rec = &r
+			return err
+		})
+	})
+	return rec, err
+}
+
+func value(rec *job.ExecutionRecord) job.ExecutionRecord {
+	if rec == nil {
+		return job.ExecutionRecord{}
+	}
+	return *rec
+}
+
+// MarkHandled implements [job.History]. Records that are handled already keep their time, and those that are
+// gone are passed over.
+func (d *DB) MarkHandled(ctx context.Context, ids []string, at time.Time) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return d.change(ctx, "mark records as handled", func(ctx context.Context, tx *sql.Tx) error {
+		return chunks(len(ids), rowsAtOnce, func(from, to int) error {
+			q := d.query("UPDATE records SET handled_at = ? WHERE handled_at IS NULL AND id", at.UnixMicro())
+			_, err := in(q, ids[from:to]).exec(ctx, tx)
+			return err
+		})
+	})
+}
+
+// Latest implements [job.History]. It follows the pointer that each task's row has, so it costs a look-up
+// a task.
+func (d *DB) Latest(ctx context.Context, refs ...job.TaskRef) (map[job.TaskRef]job.ExecutionRecord, error) {
+	latest := make(map[job.TaskRef]job.ExecutionRecord)
+	read := func(rows *sql.Rows) error {
+		rec, _, err := scanRecord(rows, false)
+		latest[rec.Ref()] = rec
+		return err
+	}
+	const from = "SELECT " + recordColumns + " FROM tasks t JOIN records r ON r.seq = t.latest JOIN jobs j ON j.id = r.job"
+	err := d.call(ctx, "read the latest records", func(ctx context.Context) error {
+		if len(refs) == 0 {
+			return d.query(from).each(ctx, d.read, read)
+		}
+		return chunks(len(refs), rowsAtOnce, func(a, b int) error {
+			q := d.query(from+" WHERE (t.name, t.grp) IN (").values(b-a, func(i int) []any {
+				ref := job.Ref(refs[a+i].Group, refs[a+i].Name)
+				return []any{ref.Name, ref.Group}
+			})
+			return q.add(")").each(ctx, d.read, read)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return latest, nil
+}
+
+// Settled implements [job.History]. A record of several instants is listed where any of them may lie in
+// (from, to]. Besides the fields that the port names, a record has its task, number and trigger.
+func (d *DB) Settled(ctx context.Context, task job.TaskRef, from, to time.Time) ([]job.ExecutionRecord, error) {
+	task = job.Ref(task.Group, task.Name)
+	const columns = "SELECT r.id, r.node, r.number, r.class, r.instant, r.until, r.instants FROM tasks t JOIN records r ON r.task = t.id WHERE t.name = ? AND t.grp = ?"
+	after, last := floorMicros(from), floorMicros(to)
+	q := d.query(columns+" AND r.instant > ? AND r.instant <= ?", task.Name, task.Group, after, last)
+	q.add(" UNION ALL "+columns+" AND r.until > ? AND r.instant <= ?", task.Name, task.Group, after, min(after, last))
+	q.add(" ORDER BY 5, 3")
+	var recs []job.ExecutionRecord
+	err := d.call(ctx, "read settled instants", func(ctx context.Context) error {
+		return q.each(ctx, d.read, func(rows *sql.Rows) error {
+			rec := job.ExecutionRecord{Group: task.Group, Name: task.Name, TaskID: task.String()}
+			var class, instant int64
+			var until sql.Null[int64]
+			if err := rows.Scan(&rec.ID, &rec.Node, &rec.Number, &class, &instant, &until, &rec.Count); err != nil {
+				return err
+			}
+			rec.Outcome, rec.Trigger, rec.Instant = classOutcome(class), classTrigger(class), fromMicros(instant)
+			rec.Success = rec.Outcome == job.Success
+			if until.Valid {
+				rec.Until = fromMicros(until.V)
+			}
+			recs = append(recs, rec)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return recs, nil
+}
+
+func floorMicros(t time.Time) int64 {
+	if t.IsZero() {
+		return math.MinInt64
+	}
+	return t.UnixMicro()
+}
+
+// Succeeded implements [job.History]. It holds for ever: a task that runs once and never again does not run
+// anew because its record was pruned.
+func (d *DB) Succeeded(ctx context.Context, task job.TaskRef) ([]job.NodeID, error) {
+	task = job.Ref(task.Group, task.Name)
+	var nodes []job.NodeID
+	q := d.query("SELECT DISTINCT j.node FROM tasks t JOIN jobs j ON j.task = t.id WHERE t.name = ? AND t.grp = ? AND j.succeeded = 1 AND j.node <> '' ORDER BY j.node", task.Name, task.Group)
+	err := d.call(ctx, "read where a task succeeded", func(ctx context.Context) error {
+		return q.each(ctx, d.read, func(rows *sql.Rows) error {
+			var n job.NodeID
+			err := rows.Scan(&n)
+			nodes = append(nodes, n)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return nodes, nil
+}
+
+// Stats implements [job.History]. It counts all records that ever were, pruned ones too, and lists the
+// outcomes that occurred. A task without records has none.
+func (d *DB) Stats(ctx context.Context, task job.TaskRef) (job.Stats, error) {
+	task = job.Ref(task.Group, task.Name)
+	q := d.query("SELECT success_us")
+	for _, o := range countColumns {
+		q.add(", " + string(o))
+	}
+	q.add(" FROM tasks WHERE name = ? AND grp = ?", task.Name, task.Group)
+	stats := job.Stats{Count: make(map[job.Outcome]int64)}
+	err := d.call(ctx, "read statistics", func(ctx context.Context) error {
+		return q.each(ctx, d.read, func(rows *sql.Rows) error {
+			var us int64
+			var counts [len(countColumns)]int64
+			dest := []any{&us}
+			for i := range counts {
+				dest = append(dest, &counts[i])
+			}
+			if err := rows.Scan(dest...); err != nil {
+				return err
+			}
+			for i, n := range counts {
+				if n != 0 {
+					stats.Count[countColumns[i]] = n
+				}
+			}
+			if n := stats.Count[job.Success]; n > 0 {
+				stats.AverageMS = us / n / 1000
+			}
+			return nil
+		})
+	})
+	return stats, err
+}
