@@ -1,0 +1,50 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Nodes lists the nodes.
+func (c *Client) Nodes(ctx context.Context) ([]NodeView, error) {
+	var out []NodeView
+	return out, c.do(ctx, get(&out, "nodes"))
+}
+
+// Node reads one node.
+func (c *Client) Node(ctx context.Context, id job.NodeID) (*NodeView, error) {
+	return one[NodeView](ctx, c, get(nil, "nodes", string(id)))
+}
+
+// NodePatch changes what people say of a node. Absent fields change nothing.
+type NodePatch struct {
+	Labels       map[string]string `json:"labels,omitempty"`        // to set
+	RemoveLabels []string          `json:"remove_labels,omitempty"` // to take away
+	Cordoned     *bool             `json:"cordoned,omitempty"`
+}
+
+// PatchNode changes a node.
+func (c *Client) PatchNode(ctx context.Context, id job.NodeID, p NodePatch) (*NodeView, error) {
+	r, err := (&call{method: http.MethodPatch, path: []string{"nodes", string(id)}, again: true}).json(p)
+	if err != nil {
+		return nil, err
+	}
+	return one[NodeView](ctx, c, r)
+}
+
+// LabelNode sets labels of a node and takes others away.
+func (c *Client) LabelNode(ctx context.Context, id job.NodeID, set map[string]string, remove []string) (*NodeView, error) {
+	return c.PatchNode(ctx, id, NodePatch{Labels: set, RemoveLabels: remove})
+}
+
+// Cordon keeps new jobs from a node, or no longer.
+func (c *Client) Cordon(ctx context.Context, id job.NodeID, cordoned bool) (*NodeView, error) {
+	return c.PatchNode(ctx, id, NodePatch{Cordoned: &cordoned})
+}
+
+// DeleteNode forgets a node that is gone. One that is online is a conflict.
+func (c *Client) DeleteNode(ctx context.Context, id job.NodeID) error {
+	return c.do(ctx, &call{method: http.MethodDelete, path: []string{"nodes", string(id)}})
+}

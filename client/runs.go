@@ -1,0 +1,59 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Run asks for a run of a task now and returns the names of the runs; it does not wait for them. With a
+// Key it is safe to ask again.
+func (c *Client) Run(ctx context.Context, r RunRequest) (*RunAnswer, error) {
+	body := struct {
+		Nodes  []job.NodeID      `json:"nodes,omitempty"`
+		Params map[string]string `json:"params,omitempty"`
+		Key    string            `json:"key,omitempty"`
+		Force  bool              `json:"force,omitempty"`
+	}{r.Nodes, r.Params, r.Key, r.Force}
+	call, err := post(nil, "tasks", r.Task.Group, r.Task.Name, "run").json(body)
+	if err != nil {
+		return nil, err
+	}
+	call.again = r.Key != ""
+	return one[RunAnswer](ctx, c, call)
+}
+
+// RunState tells where a run stands.
+func (c *Client) RunState(ctx context.Context, id job.RunID) (*RunView, error) {
+	return one[RunView](ctx, c, get(nil, "runs", string(id)))
+}
+
+// poll is how long one request waits for the end of a run.
+const poll = 30 * time.Second
+
+// WaitRun waits until the run has ended, or the context. A server that goes away meanwhile is waited for; other
+// errors end it.
+func (c *Client) WaitRun(ctx context.Context, id job.RunID) (*RunView, error) {
+	for try := 0; ; {
+		v, err := one[RunView](ctx, c, get(nil, "runs", string(id)).set("wait", poll.String()))
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err == nil && v.Ended():
+			return v, nil
+		case err == nil:
+			try = 0
+		case job.CodeOf(err) != job.CodeUnavailable:
+			return nil, err
+		default:
+			pause(ctx, try)
+			try++
+		}
+	}
+}
+
+// Kill asks for the end of a run; the run's record will say that it was killed.
+func (c *Client) Kill(ctx context.Context, id job.RunID) error {
+	return c.do(ctx, post(nil, "runs", string(id), "kill"))
+}

@@ -1,0 +1,217 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Change says what applying a task did, or would do.
+type Change string
+
+// The changes.
+const (
+	Created    Change = "created"
+	Configured Change = "configured"
+	Unchanged  Change = "unchanged"
+	Deleted    Change = "deleted"
+)
+
+// Applied is what became of one task of an apply.
+type Applied struct {
+	Task   job.TaskRef `json:"task"`
+	Change Change      `json:"change"`
+	// Old and New are the task before and after; Old is nil for a new one, New for a pruned one.
+	Old *job.Task `json:"old,omitempty"`
+	New *job.Task `json:"new,omitempty"`
+	// NextBefore and NextAfter are the next firings, five at most.
+	NextBefore []time.Time `json:"next_before,omitempty"`
+	NextAfter  []time.Time `json:"next_after,omitempty"`
+	// Nodes are those on which it would run; Warnings what a person should look at.
+	Nodes    []job.NodeID `json:"nodes"`
+	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// ApplyOptions say how to apply.
+type ApplyOptions struct {
+	DryRun bool // change nothing, but say what would
+	// Prune deletes the tasks of these groups that were not among the applied.
+	Prune []string
+}
+
+// TaskView is a task with what the system derives of it.
+type TaskView struct {
+	job.TaskEntry
+	Nodes   []job.NodeID         `json:"nodes"`             // to which it is bound
+	Next    []time.Time          `json:"next"`              // firings, soonest first; with jitter left out
+	Running int                  `json:"running"`           // runs alive now
+	Last    *job.ExecutionRecord `json:"last,omitempty"`    // the newest record, without its output
+	Placing []job.Placement      `json:"placing,omitempty"` // in the answer about one task alone
+	Stats   *job.Stats           `json:"stats,omitempty"`   // in the answer about one task alone
+	Timer   string               `json:"timer_text,omitempty"`
+}
+
+// NodeView is a node with what the system derives of it.
+type NodeView struct {
+	job.Node
+	Online  bool      `json:"online"`
+	Since   time.Time `json:"since,omitzero"` // since when it is online
+	Session string    `json:"session,omitempty"`
+	Running int       `json:"running"`
+	Jobs    int       `json:"jobs"`
+}
+
+// JobFilter selects jobs and processes. Zero fields select everything.
+type JobFilter struct {
+	Group string
+	Task  string // the name, within Group or in any
+	Node  job.NodeID
+}
+
+// Group is a group of tasks, counted.
+type Group struct {
+	Name    string `json:"name"`
+	Tasks   int    `json:"tasks"`
+	Paused  int    `json:"paused"`
+	Running int    `json:"running"`
+}
+
+// RunRequest asks for a run of a task now.
+type RunRequest struct {
+	Task   job.TaskRef
+	Nodes  []job.NodeID // empty: where the task is bound
+	Params map[string]string
+	// Key makes the request idempotent: the same key asks for the same runs. Empty: a new request.
+	Key   string
+	Force bool   // an onlyonce task runs although it has succeeded
+	By    string // who asks; the server sets it
+}
+
+// RunAnswer names the runs that were asked for.
+type RunAnswer struct {
+	Runs   []RunHandle  `json:"runs"`
+	NotRun []job.NotRun `json:"not_run,omitempty"` // nodes that were meant and can't
+}
+
+// RunHandle names one run.
+type RunHandle struct {
+	Run  job.RunID   `json:"run"`
+	Task job.TaskRef `json:"task"`
+	Node job.NodeID  `json:"node"`
+}
+
+// RunView is where a run stands: waiting, alive, or ended with its record.
+type RunView struct {
+	Run     job.RunID            `json:"run"`
+	State   job.RunState         `json:"state"`
+	Task    job.TaskRef          `json:"task"`
+	Node    job.NodeID           `json:"node,omitempty"`
+	Process *job.Process         `json:"process,omitempty"`
+	Record  *job.ExecutionRecord `json:"record,omitempty"`
+}
+
+// Ended tells whether the run is over: its state is an outcome.
+func (v *RunView) Ended() bool { return job.Outcome(v.State).Valid() }
+
+// Upcoming is a firing to come, and how the one before it ended.
+type Upcoming struct {
+	Task job.TaskRef          `json:"task"`
+	Next time.Time            `json:"next"`
+	Last *job.ExecutionRecord `json:"last,omitempty"`
+}
+
+// Status is the state of the whole as a master sees it.
+type Status struct {
+	Ready   bool          `json:"ready"`
+	Reasons []string      `json:"reasons,omitempty"` // why it is not ready, or what needs attention
+	Master  string        `json:"master"`
+	Leader  string        `json:"leader"`
+	Version string        `json:"version"`
+	Tasks   int           `json:"tasks"`
+	Nodes   int           `json:"nodes"`
+	Online  int           `json:"online"`
+	Jobs    int           `json:"jobs"`
+	Running int           `json:"running"`
+	Uptime  time.Duration `json:"uptime_ns"`
+}
+
+// Config is one value of the configuration, of all groups where Group is empty.
+type Config struct {
+	Group    string `json:"group,omitempty"`
+	Key      string `json:"key"`
+	Value    string `json:"value"`
+	Revision int64  `json:"revision,omitempty"`
+}
+
+// Cron is what a timer says: its normal form, its sentence, its next firings.
+type Cron struct {
+	Expression  string   `json:"expression"`
+	Description string   `json:"description"`
+	Timezone    string   `json:"timezone"`
+	Next        []string `json:"next"` // RFC 3339, in the timer's zone
+	Warnings    []string `json:"warnings"`
+}
+
+// The types of events.
+const (
+	EventTask     = "task"
+	EventNode     = "node"
+	EventJob      = "job"
+	EventProcess  = "process"
+	EventDispatch = "dispatch"
+	EventRecord   = "record"
+	// EventGap tells that events were missed: whoever keeps a picture must read it anew.
+	EventGap = "gap"
+)
+
+// Event tells of something that changed, for those who watch.
+type Event struct {
+	// Type is task, node, job, process, dispatch, record or gap.
+	Type string `json:"type"`
+	// Change is put or deleted.
+	Change string    `json:"change"`
+	Key    string    `json:"key"`
+	At     time.Time `json:"at"`
+	// Object is a pointer to what the type names (*job.TaskEntry, *job.Node, *job.Job, *job.Process, *job.Dispatch,
+	// *job.ExecutionRecord), where the event carries it; of an unknown type, what JSON gives.
+	Object any `json:"object,omitempty"`
+}
+
+// UnmarshalJSON reads the object as what the type names.
+func (e *Event) UnmarshalJSON(b []byte) error {
+	type plain Event
+	v := struct {
+		*plain
+		Object json.RawMessage `json:"object"`
+	}{plain: (*plain)(e)}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	e.Object = nil
+	if len(v.Object) == 0 || string(v.Object) == "null" {
+		return nil
+	}
+	var into any
+	switch e.Type {
+	case EventTask:
+		into = new(job.TaskEntry)
+	case EventNode:
+		into = new(job.Node)
+	case EventJob:
+		into = new(job.Job)
+	case EventProcess:
+		into = new(job.Process)
+	case EventDispatch:
+		into = new(job.Dispatch)
+	case EventRecord:
+		into = new(job.ExecutionRecord)
+	default:
+		return json.Unmarshal(v.Object, &e.Object)
+	}
+	if err := json.Unmarshal(v.Object, into); err != nil {
+		return err
+	}
+	e.Object = into
+	return nil
+}
