@@ -187,12 +187,16 @@ func parseExpression(src string, off int) (part, []FieldError) {
 		p.text = s.Value // no value, but text: how "{{" itself is written
 		return p, nil
 	}
+	p.value, p.names = true, c.names
+	if _, root := flatten(tree.Node); root != nil {
+		return p, nil // a name alone needs no program
+	}
 	program, err := expr.Compile(src, options()...)
 	if err != nil {
 		at, message := exprError(src, err)
 		return fail(at, "", "{{%s}} cannot be read: %s", src, message)
 	}
-	p.program, p.names = program, c.names
+	p.program = program
 	return p, nil
 }
 
@@ -218,6 +222,13 @@ func byteOffset(s string, char int) int {
 
 // eval is the expression's value as text.
 func (p part) eval(scope Scope) (text string, err error) {
+	if p.program == nil {
+		text, ok := scope.lookup(p.names[0].text)
+		if !ok {
+			return "", scope.missing(p.names[0].text)
+		}
+		return text, nil
+	}
 	env, err := scope.env(p.names)
 	if err != nil {
 		return "", err

@@ -196,14 +196,22 @@ func (j *Job) ValidRules() error {
 // Decode reads the JSON of a job and completes and validates it. A document that cannot
 // be read leaves j as it was.
 func (j *Job) Decode(data []byte) error {
-	var v Job
+	type plain Job
+	var v struct {
+		plain
+		SeedStatus *RunStatus `json:"RunStatus"` // the seed has no wire name for it
+	}
 	if err := json.Unmarshal(data, &v); err != nil {
 		return Errorf(CodeInvalid, "read a job: %w", err)
 	}
-	if err := v.Check(); err != nil {
+	if v.RunStatus == nil {
+		v.RunStatus = v.SeedStatus
+	}
+	read := Job(v.plain)
+	if err := read.Check(); err != nil {
 		return err
 	}
-	*j = v
+	*j = read
 	return nil
 }
 

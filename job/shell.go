@@ -81,7 +81,7 @@ func (t *Template) standIns() (string, []standIn) {
 	var line strings.Builder
 	var stands []standIn
 	for i, p := range t.parts {
-		if p.program == nil {
+		if !p.value {
 			line.WriteString(p.text)
 			continue
 		}
@@ -101,7 +101,7 @@ func (t *Template) sourceOffset(stands []standIn, off int) int {
 			size = stands[n].end - stands[n].start
 		}
 		if off < at+size {
-			if p.program != nil {
+			if p.value {
 				return p.off
 			}
 			return min(p.off+off-at, p.end)

@@ -288,7 +288,7 @@ func ParseDuration(s string) (Duration, error) {
 		}
 	}
 	d, err := time.ParseDuration(rest)
-	if err != nil || (days > 0 && d < 0) {
+	if err != nil || (days > 0 && d < 0) || days+d < days && d > 0 {
 		return 0, badDuration(s)
 	}
 	return Duration(days + d), nil

@@ -46,7 +46,7 @@ func parseJSON(data []byte) (*yaml.Node, *FieldError) {
 type jsonParser struct {
 	data  []byte
 	dec   *json.Decoder
-	start int // where the present token begins
+	start int                             // where the present token begins
 	at    struct{ off, line, column int } // the latest node, so that nothing is counted twice
 }
 

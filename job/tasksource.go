@@ -76,12 +76,14 @@ func lineColumn(data []byte, off int) (line, column int) {
 	return 1 + bytes.Count(head, []byte("\n")), 1 + utf8.RuneCount(head[start:])
 }
 
-// line is the nth line of the text, from 1, without its end.
+// line is the nth line of the text, from 1, without its end. Lines that are too long to be looked at for
+// each fault are empty.
 func (s *source) line(n int) string {
+	const longest = 8 << 10
 	if s.text == nil {
 		s.text = strings.Split(strings.ReplaceAll(string(s.data), "\r\n", "\n"), "\n")
 	}
-	if n < 1 || n > len(s.text) {
+	if n < 1 || n > len(s.text) || len(s.text[n-1]) > longest {
 		return ""
 	}
 	return s.text[n-1]

@@ -28,6 +28,7 @@ const (
 	maxBackoff     = 100
 	maxConcurrency = 1000
 	maxJitter      = 24 * time.Hour
+	maxValues      = 1000 // {{ … }} in one task
 )
 
 // Valid reports every fault of a complete task in one error.
@@ -70,6 +71,10 @@ func (t *Task) check(f *Faults, prefix string) {
 		f.AddError(prefix+"group", err)
 	}
 	checkText(f, prefix+"description", t.Description, maxDescription)
+	if n := t.countValues(); n > maxValues {
+		f.Add(strings.TrimSuffix(prefix, "."), "there are %d values in it, at most %d are allowed", n, maxValues)
+		return
+	}
 	t.checkCommand(f, prefix)
 	t.checkProcess(f, prefix)
 	t.Rule().check(f, prefix)

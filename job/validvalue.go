@@ -103,10 +103,29 @@ func validEnvName(s string) bool {
 	return s != ""
 }
 
+// valueTexts calls a function with every text of the task that may have values in it.
+func (t *Task) valueTexts(use func(string)) {
+	use(t.Command.Line)
+	for _, s := range t.Command.Argv {
+		use(s)
+	}
+	for _, s := range t.Env {
+		use(s)
+	}
+	use(t.Stdin)
+	use(t.Dir)
+}
+
+func (t *Task) countValues() int {
+	n := 0
+	t.valueTexts(func(s string) { n += strings.Count(s, "{{") })
+	return n
+}
+
 // ConfigNames are the names of the configuration that the task's values use, sorted.
 func (t *Task) ConfigNames() []string {
 	names := map[string]bool{}
-	add := func(s string) {
+	t.valueTexts(func(s string) {
 		if !hasValues(s) {
 			return
 		}
@@ -115,15 +134,6 @@ func (t *Task) ConfigNames() []string {
 				names[n] = true
 			}
 		}
-	}
-	add(t.Command.Line)
-	for _, s := range t.Command.Argv {
-		add(s)
-	}
-	for _, s := range t.Env {
-		add(s)
-	}
-	add(t.Stdin)
-	add(t.Dir)
+	})
 	return slices.Sorted(maps.Keys(names))
 }

@@ -27,12 +27,13 @@ type Template struct {
 	parts  []part
 }
 
-// part is plain text, or an expression where there is a program.
+// part is plain text, or a value where there are names or a program.
 type part struct {
-	text    string // the plain text, or the expression's source
-	off     int    // where it begins in the template, its braces included
-	end     int    // and where it ends
-	program *vm.Program
+	value   bool
+	text    string      // the plain text, or the value's source
+	off     int         // where it begins in the template, its braces included
+	end     int         // and where it ends
+	program *vm.Program // nil where the value is that of its only name
 	names   []valueName
 }
 
@@ -165,7 +166,7 @@ func (t *Template) fill(scope Scope, write func(int, string) (string, error)) (s
 	var b strings.Builder
 	var f Faults
 	for i, p := range t.parts {
-		if p.program == nil {
+		if !p.value {
 			b.WriteString(p.text)
 			continue
 		}
