@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // DefaultJobGroup is the group of a task that names none.
@@ -73,14 +74,13 @@ func CheckName(sort, s string) error {
 	if len(s) > MaxName {
 		return Errorf(CodeInvalid, "%s name %.40q… has %d bytes, at most %d are allowed", sort, s, len(s), MaxName)
 	}
-	for i := 0; i < len(s); i++ {
-		c := s[i]
+	for i, c := range s {
 		inner := i > 0 && i < len(s)-1
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		case inner && (c == '-' || c == '_' || c == '.'):
 		default:
-			return Errorf(CodeInvalid, "%s name %q has %q at position %d", sort, s, c, i+1).
+			return Errorf(CodeInvalid, "%s name %q has %q at position %d", sort, s, c, 1+utf8.RuneCountInString(s[:i])).
 				WithHint("use letters, digits and, between them, '-', '_' and '.'")
 		}
 	}

@@ -68,3 +68,9 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Near is the candidate that a person who wrote word most likely meant, or "" where none is close.
+func Near(word string, candidates []string) string {
+	near, _ := nearest(word, candidates)
+	return near
+}

@@ -113,10 +113,11 @@ func (t *Template) sourceOffset(stands []standIn, off int) int {
 
 func (t *Template) refuse(part int, why string) FieldError {
 	p := t.parts[part]
-	return FieldError{
-		Message: fmt.Sprintf("{{%s}} cannot be quoted here: %s", p.text, why), at: place{off: p.off},
-		Hint: `put it in an environment variable of the task and write "$NAME" here`,
+	why, hint, ok := strings.Cut(why, "; ")
+	if !ok {
+		hint = `put it in an environment variable of the task and write "$NAME" here`
 	}
+	return FieldError{Message: fmt.Sprintf("{{%s}} cannot be quoted here: %s", p.text, why), Hint: hint, at: place{off: p.off}}
 }
 
 func (t *Template) contexts(line string, stands []standIn, lang syntax.LangVariant) (map[int]quoting, []FieldError) {
@@ -198,7 +199,7 @@ func (w *shellWalk) place(n syntax.Node, s standIn) (quoting, string) {
 	return forbidden, "a name stands here"
 }
 
-// refusedAbove is why no value may stand below the nodes above, or "".
+// refusedAbove is why no value may stand below the nodes above, or "". After "; " it says what to do instead.
 func (w *shellWalk) refusedAbove(s standIn) string {
 	for i, n := range w.above {
 		switch n := n.(type) {

@@ -36,8 +36,8 @@ func (s *source) explain(err error) (f FieldError, mended bool) {
 		if column, ok := tabIndent(s.line(n)); ok {
 			f.Line, f.Column = n, column
 			f.Message, f.Hint = "a tab is used as indentation, which YAML does not allow", "use spaces"
-			if more := s.tabs() - 1; more > 0 {
-				f.Hint += fmt.Sprintf("; %d more lines begin with a tab", more)
+			if lines := s.tabs(); lines > 1 {
+				f.Hint += fmt.Sprintf(" in all %d lines that begin with one", lines)
 			}
 			return f, false
 		}

@@ -180,7 +180,7 @@ func checkValueName(path []string) (message, hint string) {
 	default:
 		if hint = didYouMean(path[0], valueRoots); hint == "" {
 			hint = "names begin with config, params, node or task, or are instant or run"
-			if len(path) == 1 {
+			if len(path) == 1 && validEnvName(full) {
 				hint = fmt.Sprintf("did you mean config.%s? %s", full, hint)
 			}
 		}

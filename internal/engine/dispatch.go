@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Request asks for a run of a task now.
+type Request struct {
+	Task   job.TaskRef
+	Nodes  []job.NodeID // on these; none: as the task's kind has it
+	Params map[string]string
+	// Key names the request: the same key asks for the same runs. It must be unique to the cause.
+	Key     string
+	Trigger job.Trigger
+	Cause   string // who or what asks
+	Attempt int
+	Force   bool // an onlyonce task runs although it has succeeded
+	// Succeeded are the nodes on which an onlyonce task has succeeded.
+	Succeeded []job.NodeID
+}
+
+// StartWithin is how long a run that was asked for may wait for its start.
+const StartWithin = time.Hour
+
+// NotRun says why a node that a request meant does not run it.
+type NotRun = job.NotRun
+
+// Dispatch makes the dispatches of a request: one for each bound node for a common task, one on a node of the
+// engine's choice for the other kinds. The nodes that can't run it are listed with the reason; where none can,
+// the error says so.
+func (s *State) Dispatch(r Request, now time.Time) ([]*job.Dispatch, []NotRun, error) {
+	t := s.tasks[r.Task]
+	if t == nil || t.entry == nil {
+		return nil, nil, job.Errorf(job.CodeNotFound, "there is no task %s", r.Task)
+	}
+	on, not, err := s.choose(t, r)
+	if err != nil {
+		return nil, not, err
+	}
+	bound := slices.Sorted(maps.Keys(t.jobs))
+	dispatches := make([]*job.Dispatch, 0, len(on))
+	for _, id := range on {
+		j := job.Bind(t.entry, id, bound, t.jobs[id].since)
+		j.Config = s.configFor(t)
+		run := job.CauseID(r.Key, j.Hash)
+		j.EventID = string(run)
+		dispatches = append(dispatches, &job.Dispatch{
+			Run: run, Node: id, Job: j, Trigger: r.Trigger, Params: r.Params, Cause: r.Cause, Attempt: r.Attempt,
+			RequestedAt: now.UTC(), NotAfter: now.UTC().Add(StartWithin),
+		})
+	}
+	return dispatches, not, nil
+}
+
+// choose picks the nodes of a request.
+func (s *State) choose(t *task, r Request) (on []job.NodeID, not []NotRun, err error) {
+	want := r.Nodes
+	if len(want) == 0 {
+		want = slices.Sorted(maps.Keys(t.jobs))
+	}
+	if len(want) == 0 {
+		return nil, nil, job.Errorf(job.CodeUnavailable, "task %s is bound to no node", t.ref).
+			WithHint("see where it could run with: rota describe task %s", t.ref)
+	}
+	for _, id := range want {
+		if why := s.whyNot(t, id, r); why != "" {
+			not = append(not, NotRun{Node: id, Reason: why})
+		} else {
+			on = append(on, id)
+		}
+	}
+	if len(on) == 0 {
+		var why []string
+		for _, n := range not {
+			why = append(why, fmt.Sprintf("%s: %s", n.Node, n.Reason))
+		}
+		return nil, not, job.Errorf(job.CodeUnavailable, "no node can run %s now (%s)", t.ref, strings.Join(why, "; "))
+	}
+	if len(r.Nodes) == 0 && t.entry.Task.Kind.Kind().Claimed() {
+		on = []job.NodeID{s.leastLoaded(on, r.Key)}
+	}
+	return on, not, nil
+}
+
+func (s *State) whyNot(t *task, id job.NodeID, r Request) string {
+	n := s.nodes[id]
+	_, bound := t.jobs[id]
+	switch {
+	case n == nil:
+		return "there is no such node"
+	case !bound:
+		if ok, why := s.fits(t, id); !ok {
+			return why
+		}
+		return "the task is not bound to it"
+	case n.presence == nil:
+		return "it is offline"
+	case n.node != nil && n.node.Cordoned && len(r.Nodes) == 0:
+		return "it is cordoned"
+	case t.entry.Task.Mode == job.OnlyOnce && !r.Force && slices.Contains(r.Succeeded, id):
+		return "it has succeeded there, and runs only once"
+	}
+	return ""
+}
+
+// leastLoaded is the node with the fewest runs; ties are broken by the key, so that they spread.
+func (s *State) leastLoaded(on []job.NodeID, key string) job.NodeID {
+	waiting := map[job.NodeID]int{}
+	for k := range s.dispatches {
+		waiting[k.node]++
+	}
+	return slices.MinFunc(on, func(a, b job.NodeID) int {
+		return cmp.Or(cmp.Compare(waiting[a], waiting[b]), job.CompareRank(key, a, b))
+	})
+}
+
+// failDispatches ends the dispatches that will not run any more.
+func (s *State) failDispatches(now time.Time) []Action {
+	var actions []Action
+	for _, d := range s.dispatches {
+		outcome, reason := s.fate(d, now)
+		if outcome == "" {
+			continue
+		}
+		rec := DispatchRecord(d, now, outcome, reason)
+		actions = append(actions, FailDispatch{Dispatch: d, Record: &rec})
+	}
+	slices.SortFunc(actions, func(a, b Action) int {
+		x, y := a.(FailDispatch).Dispatch, b.(FailDispatch).Dispatch
+		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Run, y.Run))
+	})
+	return actions
+}
+
+// fate says how a dispatch ends without its node, or nothing.
+func (s *State) fate(d *job.Dispatch, now time.Time) (job.Outcome, string) {
+	n := s.nodes[d.Node]
+	gone := (n == nil || n.presence == nil) && s.absent(d.Node, "", now)
+	switch {
+	case d.Started != nil && gone:
+		return job.Lost, fmt.Sprintf("node %s went away while it ran", d.Node)
+	case d.Started != nil:
+		return "", "" // its node, alive, says how it ended, also after a restart
+	case gone:
+		return job.Missed, fmt.Sprintf("node %s went away before it started", d.Node)
+	case !d.NotAfter.IsZero() && now.Sub(d.NotAfter) > s.lease:
+		return job.Missed, fmt.Sprintf("it did not start by %s", d.NotAfter.Format(time.RFC3339))
+	}
+	return "", ""
+}
+
+// DispatchRecord is the record of a dispatch that ended without an execution to tell of.
+func DispatchRecord(d *job.Dispatch, now time.Time, outcome job.Outcome, reason string) job.ExecutionRecord {
+	begin := now
+	if d.Started != nil {
+		begin = d.Started.At
+	}
+	rec := job.CreateExecutionRecord(d.Job, d.Run, begin, now, outcome, reason)
+	rec.Instant, rec.Trigger, rec.Cause, rec.Attempt = d.Instant, d.Trigger, d.Cause, d.Attempt
+	return rec
+}

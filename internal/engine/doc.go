@@ -1,0 +1,27 @@
+// Package engine is the master's brain, and nothing but that: [State.Apply] takes in what happened,
+// [State.Plan] says what should be done about it, given the time. No goroutine, no clock, no I/O; whoever
+// calls it (package master, a test, a simulation) carries the actions out and applies what came of them.
+//
+// # Placing
+//
+// A task is bound to every node that its names and labels select. Each binding is a job under the node's own
+// prefix, which is a pure function of the task, the candidates, the configuration it names and the instant since
+// which the binding counts. The first four are summed up in the job's stamp, so that a job is up to date when
+// its stamp is, and the engine need not keep a copy of a million jobs.
+//
+// A node that goes away keeps its jobs, because it fires them on its own and will catch up by the task's policy
+// when it returns. Neither does its absence change the candidates of interval and alone tasks: they rank
+// themselves anew for each instant, and who is away loses no more than its grace.
+//
+// # Accounting
+//
+// For each interval and alone task there is a floor: the instant up to which everything that was due is settled.
+// A node can claim an instant only above the floor, and the floor rises only over instants that are in history, or
+// in one transaction with the record that says why they did not run. That makes claiming safe for ever (an old
+// instant can't be claimed again after its claim was removed) and lets no instant vanish. The walk over the
+// instants above the floor is the audit (audit.go). Common tasks are accounted for by their nodes.
+//
+// # Convergence
+//
+// A plan is empty after its own actions were carried out and applied: tests check it on random histories.
+package engine

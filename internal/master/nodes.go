@@ -1,0 +1,115 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Nodes lists the nodes.
+func (m *Master) Nodes(context.Context) ([]NodeView, error) {
+	list := []NodeView{}
+	m.view.with(func() {
+		for id := range m.view.nodes {
+			list = append(list, m.view.nodeView(id))
+		}
+	})
+	slices.SortFunc(list, func(a, b NodeView) int { return cmp.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+func (v *view) nodeView(id job.NodeID) NodeView {
+	n := NodeView{Node: *v.nodes[id], Jobs: v.perNode[id]}
+	if p := v.online[id]; p != nil {
+		n.Online, n.Since, n.Session = true, p.Since, p.Session
+	}
+	for _, p := range v.processes {
+		if p.NodeID == id {
+			n.Running++
+		}
+	}
+	return n
+}
+
+// Node shows one node.
+func (m *Master) Node(_ context.Context, id job.NodeID) (*NodeView, error) {
+	var n NodeView
+	var names []string
+	found := false
+	m.view.with(func() {
+		if found = m.view.nodes[id] != nil; found {
+			n = m.view.nodeView(id)
+		}
+		for other := range m.view.nodes {
+			names = append(names, string(other))
+		}
+	})
+	if !found {
+		return nil, job.Errorf(job.CodeNotFound, "there is no node %s", id).WithHint("%s", nearHint(string(id), names, "rota get nodes"))
+	}
+	return &n, nil
+}
+
+// LabelNode sets labels of a node and removes others.
+func (m *Master) LabelNode(ctx context.Context, id job.NodeID, set map[string]string, remove []string) (*NodeView, error) {
+	return m.editNode(ctx, id, func(n *job.Node) {
+		if n.Labels == nil {
+			n.Labels = map[string]string{}
+		}
+		for k, v := range set {
+			n.Labels[k] = v
+		}
+		for _, k := range remove {
+			delete(n.Labels, k)
+		}
+	})
+}
+
+// Cordon keeps new jobs and runs from a node, or lets them come again.
+func (m *Master) Cordon(ctx context.Context, id job.NodeID, cordoned bool) (*NodeView, error) {
+	return m.editNode(ctx, id, func(n *job.Node) { n.Cordoned = cordoned })
+}
+
+func (m *Master) editNode(ctx context.Context, id job.NodeID, edit func(*job.Node)) (*NodeView, error) {
+	for {
+		n, err := m.store().Nodes().Get(ctx, string(id))
+		if job.IsNotFound(err) {
+			return m.Node(ctx, id) // for its advice
+		}
+		if err != nil {
+			return nil, err
+		}
+		edit(n)
+		if err := n.Valid(); err != nil {
+			return nil, err
+		}
+		rev, err := m.store().Nodes().Put(ctx, n)
+		if job.IsConflict(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		m.view.await(ctx, func() bool { v := m.view.nodes[id]; return v == nil || v.Revision >= rev })
+		return m.Node(ctx, id)
+	}
+}
+
+// DeleteNode removes a node that is gone for good, and its jobs. A node that is online is not removed: it would
+// register again.
+func (m *Master) DeleteNode(ctx context.Context, id job.NodeID) error {
+	n, err := m.Node(ctx, id)
+	if err != nil {
+		return err
+	}
+	if n.Online {
+		return job.Errorf(job.CodeConflict, "node %s is online", id).WithHint("stop its agent first")
+	}
+	if err := m.store().Nodes().Delete(ctx, 0, string(id)); err != nil {
+		return err
+	}
+	m.view.await(ctx, func() bool { return m.view.nodes[id] == nil })
+	return nil
+}

@@ -1,0 +1,294 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// Tasks lists the tasks of a group, of a name, or all.
+func (m *Master) Tasks(ctx context.Context, group, name string) ([]TaskView, error) {
+	views := []TaskView{}
+	m.view.with(func() {
+		running := m.view.runningByTask()
+		for ref, e := range m.view.tasks {
+			if (group == "" || ref.Group == group) && (name == "" || ref.Name == name) {
+				views = append(views, TaskView{TaskEntry: *e, Nodes: m.view.state.Bound(ref), Running: running[ref]})
+			}
+		}
+	})
+	slices.SortFunc(views, func(a, b TaskView) int { return compareRefs(a.Ref(), b.Ref()) })
+	return views, m.complete(ctx, views)
+}
+
+// complete adds to the views what needs no lock: the next firings, and the latest records.
+func (m *Master) complete(ctx context.Context, views []TaskView) error {
+	refs := make([]job.TaskRef, len(views))
+	for i := range views {
+		refs[i] = views[i].Ref()
+	}
+	latest, err := m.latest(ctx, refs)
+	if err != nil {
+		return err
+	}
+	for i := range views {
+		v := &views[i]
+		v.Next = m.firings(&v.TaskEntry, previewed)
+		if r, ok := latest[v.Ref()]; ok {
+			v.Last = &r
+		}
+	}
+	return nil
+}
+
+// latest is the newest record of each task. No refs are none, not all.
+func (m *Master) latest(ctx context.Context, refs []job.TaskRef) (map[job.TaskRef]job.ExecutionRecord, error) {
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	return m.History.Latest(ctx, refs...)
+}
+
+// Task shows one task, where it is and why not elsewhere, and what history sums up of it.
+func (m *Master) Task(ctx context.Context, ref job.TaskRef) (*TaskView, error) {
+	views, err := m.Tasks(ctx, ref.Group, ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	if len(views) == 0 {
+		return nil, m.noTask(ref)
+	}
+	v := &views[0]
+	m.view.with(func() { v.Placing = m.view.state.Explain(ref) })
+	stats, err := m.History.Stats(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	v.Stats = &stats
+	if r := v.Task.Rule(); r.Mode == job.Cycle && r.Valid() == nil {
+		v.Timer = r.Schedule.Describe()
+	}
+	return v, nil
+}
+
+func (m *Master) noTask(ref job.TaskRef) error {
+	var names []string
+	m.view.with(func() {
+		for r := range m.view.tasks {
+			names = append(names, r.String())
+		}
+	})
+	return job.Errorf(job.CodeNotFound, "there is no task %s", ref).WithHint("%s", nearHint(ref.String(), names, "rota get tasks"))
+}
+
+// Next lists the firings to come, soonest first, one of each task.
+func (m *Master) Next(ctx context.Context, group, name string, limit int) ([]Upcoming, error) {
+	views, err := m.Tasks(ctx, group, name)
+	if err != nil {
+		return nil, err
+	}
+	list := []Upcoming{}
+	for _, v := range views {
+		if len(v.Next) > 0 {
+			list = append(list, Upcoming{Task: v.Ref(), Next: v.Next[0], Last: v.Last})
+		}
+	}
+	slices.SortFunc(list, func(a, b Upcoming) int { return cmp.Or(a.Next.Compare(b.Next), compareRefs(a.Task, b.Task)) })
+	if limit > 0 && len(list) > limit {
+		list = list[:limit]
+	}
+	return list, nil
+}
+
+// Groups counts the groups.
+func (m *Master) Groups(context.Context) ([]Group, error) {
+	groups := map[string]*Group{}
+	m.view.with(func() {
+		running := m.view.runningByTask()
+		for ref, e := range m.view.tasks {
+			g := groups[ref.Group]
+			if g == nil {
+				g = &Group{Name: ref.Group}
+				groups[ref.Group] = g
+			}
+			g.Tasks++
+			g.Running += running[ref]
+			if e.Paused {
+				g.Paused++
+			}
+		}
+	})
+	list := []Group{}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		list = append(list, *groups[name])
+	}
+	return list, nil
+}
+
+// Jobs lists the jobs, with how each stands.
+func (m *Master) Jobs(ctx context.Context, f JobFilter) ([]*job.Job, error) {
+	var prefix []string
+	if f.Node != "" {
+		prefix = []string{string(f.Node)}
+	}
+	all, _, err := m.store().Jobs().List(ctx, prefix...)
+	if err != nil {
+		return nil, err
+	}
+	jobs := []*job.Job{}
+	refs := map[job.TaskRef]bool{}
+	for _, j := range all {
+		if (f.Group == "" || j.Group == f.Group) && (f.Task == "" || j.Name == f.Task) {
+			jobs = append(jobs, j)
+			refs[j.Ref()] = true
+		}
+	}
+	slices.SortFunc(jobs, func(a, b *job.Job) int {
+		return cmp.Or(compareRefs(a.Ref(), b.Ref()), cmp.Compare(a.NodeID, b.NodeID))
+	})
+	return jobs, m.standing(ctx, jobs, refs)
+}
+
+// detailed is up to how many jobs, and tasks, an answer looks each up in history.
+const detailed = 200
+
+// standing fills in the latest run and the average time of jobs: of each when they are few, else of those
+// of which the task's latest record tells.
+func (m *Master) standing(ctx context.Context, jobs []*job.Job, refs map[job.TaskRef]bool) error {
+	latest, err := m.latest(ctx, slices.Collect(maps.Keys(refs)))
+	if err != nil {
+		return err
+	}
+	average := map[job.TaskRef]int64{}
+	if len(refs) <= detailed {
+		for ref := range refs {
+			stats, err := m.History.Stats(ctx, ref)
+			if err != nil {
+				return err
+			}
+			average[ref] = stats.AverageMS
+		}
+	}
+	alive := map[string]*job.Process{}
+	m.view.with(func() {
+		for _, p := range m.view.processes {
+			alive[p.JobID] = p
+		}
+	})
+	for _, j := range jobs {
+		j.AvgTime = average[j.Ref()]
+		if p := alive[j.ID]; p != nil {
+			j.RunStatus = &job.RunStatus{Status: string(job.StateRunning), StartTime: p.Time, RecordID: string(p.Run)}
+			continue
+		}
+		r, ok := latest[j.Ref()]
+		if ok && r.JobID != j.ID && len(jobs) <= detailed {
+			page, err := m.History.Records(ctx, job.RecordFilter{JobID: j.ID, Limit: 1})
+			if err != nil {
+				return err
+			}
+			if ok = len(page.Records) > 0; ok {
+				r = page.Records[0]
+			}
+		}
+		if ok && r.JobID == j.ID {
+			j.RunStatus = &job.RunStatus{Status: string(r.Outcome), StartTime: r.BeginTime, EndTime: r.EndTime, RecordID: r.ID}
+		}
+	}
+	return nil
+}
+
+// Processes lists the runs that are alive.
+func (m *Master) Processes(_ context.Context, f JobFilter) ([]*job.Process, error) {
+	list := []*job.Process{}
+	m.view.with(func() {
+		for _, p := range m.view.processes {
+			if (f.Group == "" || p.Group == f.Group) && (f.Task == "" || p.Name == f.Task) && (f.Node == "" || p.NodeID == f.Node) {
+				list = append(list, p)
+			}
+		}
+	})
+	slices.SortFunc(list, func(a, b *job.Process) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Run, b.Run)) })
+	return list, nil
+}
+
+// Config lists the configuration of a group, with the global one where group is empty, or all of it.
+func (m *Master) Config(ctx context.Context, group string) ([]store.Config, error) {
+	all, _, err := m.store().Config().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []store.Config{}
+	for _, c := range all {
+		if group == "" || c.Group == group {
+			list = append(list, *c)
+		}
+	}
+	return list, nil
+}
+
+// SetConfig sets a value of a group, or of all where group is empty.
+func (m *Master) SetConfig(ctx context.Context, group, key, value string) error {
+	_, err := m.store().Do(ctx, store.PutConfig(&store.Config{Group: group, Key: key, Value: value}, store.Any))
+	return err
+}
+
+// DeleteConfig removes a value.
+func (m *Master) DeleteConfig(ctx context.Context, group, key string) error {
+	parts := []string{"global", key}
+	if group != "" {
+		parts = []string{"group", group, key}
+	}
+	return m.store().Config().Delete(ctx, 0, parts...)
+}
+
+// Status sums up the whole.
+func (m *Master) Status(ctx context.Context) Status {
+	s := Status{Master: m.ID, Version: m.Version, Uptime: m.uptime(), Ready: true}
+	if err := m.Ready(ctx); err != nil {
+		s.Ready = false
+		s.Reasons = append(s.Reasons, err.Error())
+	}
+	if leader, err := m.store().Leader(ctx); err == nil {
+		s.Leader = leader
+	}
+	if s.Ready && s.Leader == "" {
+		s.Reasons = append(s.Reasons, "no master leads: tasks run, but changes are not carried out")
+	}
+	if alarm, err := m.store().Alarm(ctx); err == nil && alarm != "" {
+		s.Reasons = append(s.Reasons, "etcd has raised the alarm "+alarm)
+	}
+	m.view.with(func() {
+		s.Tasks, s.Nodes, s.Online = len(m.view.tasks), len(m.view.nodes), len(m.view.online)
+		s.Jobs, s.Running = len(m.view.jobs), len(m.view.processes)
+		for _, key := range slices.Sorted(maps.Keys(m.view.bad)) {
+			s.Reasons = append(s.Reasons, fmt.Sprintf("%s can't be read: %s", key, m.view.bad[key]))
+		}
+	})
+	return s
+}
+
+func (v *view) runningByTask() map[job.TaskRef]int {
+	n := map[job.TaskRef]int{}
+	for _, p := range v.processes {
+		n[job.Ref(p.Group, p.Name)]++
+	}
+	return n
+}
+
+func compareRefs(a, b job.TaskRef) int {
+	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Name, b.Name))
+}
+
+// nearHint suggests the nearest of the names, or how to see them all.
+func nearHint(name string, names []string, all string) string {
+	if near := job.Near(name, names); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
+	}
+	return "see them with: " + all
+}

@@ -1,0 +1,281 @@
+package master
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// previewed is how many firings an answer shows.
+const previewed = 5
+
+// Apply brings tasks to what the documents say. All of them are checked before the first is written; each is then
+// written by itself, and applying the same again finds nothing to do. With DryRun nothing is written.
+func (m *Master) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([]Applied, error) {
+	now := m.Now()
+	var f job.Faults
+	seen := map[job.TaskRef]int{}
+	tasks = slices.Clone(tasks)
+	for i := range tasks {
+		t := &tasks[i]
+		t.Complete()
+		path := fmt.Sprintf("tasks[%d]", i)
+		if first, twice := seen[t.Ref()]; twice {
+			f.Add(path, "task %s is there twice, as tasks[%d] too", t.Ref(), first)
+		}
+		seen[t.Ref()] = i
+		addFaults(&f, path, t.Valid())
+		addFaults(&f, path, t.NeverFires(now))
+	}
+	if err := f.Err("nothing was applied"); err != nil {
+		return nil, err
+	}
+	var done []Applied
+	for i := range tasks {
+		a, err := m.put(ctx, tasks[i], anyRevision, o.DryRun)
+		if err != nil {
+			return done, err
+		}
+		done = append(done, a)
+	}
+	pruned, err := m.pruneGroups(ctx, seen, o)
+	return append(done, pruned...), err
+}
+
+// addFaults takes the fields of an error over, below a path.
+func addFaults(f *job.Faults, path string, err error) {
+	if err == nil {
+		return
+	}
+	if e, ok := err.(*job.Error); ok && len(e.Fields) > 0 {
+		for _, field := range e.Fields {
+			if field.Path != "" {
+				field.Path = path + "." + field.Path
+			} else {
+				field.Path = path
+			}
+			f.Fields = append(f.Fields, field)
+		}
+		return
+	}
+	f.Add(path, "%v", err)
+}
+
+func (m *Master) pruneGroups(ctx context.Context, keep map[job.TaskRef]int, o ApplyOptions) ([]Applied, error) {
+	var done []Applied
+	for _, group := range o.Prune {
+		if err := job.CheckName("group", group); err != nil {
+			return done, err
+		}
+		entries, _, err := m.store().Tasks().List(ctx, group)
+		if err != nil {
+			return done, err
+		}
+		for _, e := range entries {
+			if _, ok := keep[e.Ref()]; ok {
+				continue
+			}
+			if !o.DryRun {
+				if err := m.Delete(ctx, e.Ref(), 0); err != nil && !job.IsNotFound(err) {
+					return done, err
+				}
+			}
+			old := e.Task
+			done = append(done, Applied{Task: e.Ref(), Change: Deleted, Old: &old, NextBefore: m.firings(e, previewed), Nodes: []job.NodeID{}})
+		}
+	}
+	return done, nil
+}
+
+// anyRevision replaces whatever is there.
+const anyRevision int64 = -1
+
+// Put writes one task in the place of the version of a revision; 0: there must be none. A task that says the same
+// as before is left as it is.
+func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error) {
+	t.Complete()
+	var f job.Faults
+	addFaults(&f, "", t.Valid())
+	addFaults(&f, "", t.NeverFires(m.Now()))
+	for i := range f.Fields {
+		f.Fields[i].Path = trimDot(f.Fields[i].Path)
+	}
+	if err := f.Err("task " + t.Ref().String() + " is not valid"); err != nil {
+		return Applied{}, err
+	}
+	return m.put(ctx, t, rev, false)
+}
+
+func trimDot(s string) string {
+	if s != "" && s[0] == '.' {
+		return s[1:]
+	}
+	return s
+}
+
+func (m *Master) put(ctx context.Context, t job.Task, rev int64, dry bool) (Applied, error) {
+	for {
+		old, err := m.store().Tasks().Get(ctx, t.Group, t.Name)
+		if err != nil && !job.IsNotFound(err) {
+			return Applied{}, err
+		}
+		if err := revisionMatches(t.Ref(), old, rev); err != nil {
+			return Applied{}, err
+		}
+		entry := m.entry(t, old)
+		a := m.applied(entry, old)
+		if a.Change == Unchanged || dry {
+			return a, nil
+		}
+		written, err := m.store().Tasks().Put(ctx, entry)
+		if job.IsConflict(err) && rev == anyRevision {
+			continue
+		}
+		if err != nil {
+			return Applied{}, err
+		}
+		m.view.await(ctx, func() bool {
+			e := m.view.tasks[t.Ref()]
+			return e != nil && e.Revision >= written
+		})
+		return a, nil
+	}
+}
+
+func revisionMatches(ref job.TaskRef, old *job.TaskEntry, rev int64) error {
+	switch {
+	case rev == anyRevision:
+		return nil
+	case rev == 0 && old != nil:
+		return job.Errorf(job.CodeConflict, "task %s exists already", ref)
+	case rev > 0 && old == nil:
+		return job.Errorf(job.CodeConflict, "task %s was deleted meanwhile", ref)
+	case rev > 0 && old.Revision != rev:
+		return job.Errorf(job.CodeConflict, "task %s was changed meanwhile", ref).WithHint("read it again, and edit that")
+	}
+	return nil
+}
+
+// entry is what is to be kept of a task in the place of what was.
+func (m *Master) entry(t job.Task, old *job.TaskEntry) *job.TaskEntry {
+	now := m.Now().UTC().Truncate(time.Millisecond)
+	if old == nil {
+		return &job.TaskEntry{Task: t, CreatedAt: now, UpdatedAt: now, Since: now, Generation: 1}
+	}
+	e := *old
+	e.Task, e.UpdatedAt, e.Generation = t, now, old.Generation+1
+	was, is := old.Task.Rule(), t.Rule()
+	if !was.Same(is) || old.Task.Kind.Kind() != t.Kind.Kind() {
+		e.Since, e.Prior = now, nil
+		if was.Mode == job.Cycle {
+			e.Prior = was
+		}
+	}
+	return &e
+}
+
+// applied says what writing an entry in the place of another does.
+func (m *Master) applied(e, old *job.TaskEntry) Applied {
+	t := e.Task
+	a := Applied{Task: e.Ref(), Change: Created, New: &t, NextAfter: m.firings(e, previewed), Nodes: []job.NodeID{}}
+	if old != nil {
+		was := old.Task
+		a.Old, a.NextBefore, a.Change = &was, m.firings(old, previewed), Configured
+		if was.Equal(&t) {
+			a.Change = Unchanged
+		}
+	}
+	m.view.with(func() { a.Nodes = append(a.Nodes, m.view.state.WouldPlace(e)...) })
+	if len(a.Nodes) == 0 {
+		a.Warnings = append(a.Warnings, "no node matches: it waits for one that does")
+	}
+	if r := t.Rule(); r.Valid() == nil && r.Schedule != nil {
+		a.Warnings = append(a.Warnings, r.Schedule.Warnings(m.Now())...)
+	}
+	return a
+}
+
+// firings are the next instants of an entry; none while it is paused.
+func (m *Master) firings(e *job.TaskEntry, n int) []time.Time {
+	r := e.Task.Rule()
+	if e.Paused || r.Mode != job.Cycle || r.Valid() != nil {
+		return nil
+	}
+	var list []time.Time
+	for i := r.Next(m.Now()); !i.IsZero() && len(list) < n; i = r.Next(i) {
+		list = append(list, i.In(r.Schedule.Location()))
+	}
+	return list
+}
+
+// Delete removes a task and its jobs. It returns when no node that is connected will fire it any more than a watch's
+// delay from now.
+func (m *Master) Delete(ctx context.Context, ref job.TaskRef, rev int64) error {
+	if err := m.store().Tasks().Delete(ctx, rev, ref.Group, ref.Name); err != nil {
+		return err
+	}
+	gone := func() bool { return m.view.tasks[ref] == nil }
+	m.view.await(ctx, gone)
+	var ops []store.Op
+	m.view.with(func() {
+		for _, id := range m.view.state.Bound(ref) {
+			ops = append(ops, store.DeleteJob(id, job.JobHash(ref, id), 0))
+		}
+	})
+	if len(ops) > 0 {
+		if _, err := m.store().Do(ctx, ops...); err != nil {
+			// The task is deleted, and the leader removes what is left of it.
+			m.Logger.Warn("the jobs of a deleted task are left to the leader", "task", ref.String(), "error", err)
+		}
+	}
+	m.view.await(ctx, func() bool { return m.view.tasks[ref] != nil || len(m.view.state.Bound(ref)) == 0 })
+	return nil
+}
+
+// Pause stops a task's timer, Resume starts it again. What was due in between is recorded as skipped. Doing it twice
+// is doing it once.
+func (m *Master) Pause(ctx context.Context, ref job.TaskRef, by string) (*job.TaskEntry, error) {
+	return m.setPaused(ctx, ref, true, by)
+}
+
+// Resume is the opposite of Pause.
+func (m *Master) Resume(ctx context.Context, ref job.TaskRef, by string) (*job.TaskEntry, error) {
+	return m.setPaused(ctx, ref, false, by)
+}
+
+func (m *Master) setPaused(ctx context.Context, ref job.TaskRef, paused bool, by string) (*job.TaskEntry, error) {
+	for {
+		e, err := m.store().Tasks().Get(ctx, ref.Group, ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		if e.Paused == paused {
+			return e, nil
+		}
+		now := m.Now().UTC().Truncate(time.Millisecond)
+		if e.Paused = paused; paused {
+			e.PausedAt = now
+		} else {
+			e.ResumedAt = now
+		}
+		e.UpdatedAt = now
+		rev, err := m.store().Tasks().Put(ctx, e)
+		if job.IsConflict(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		m.Logger.Info("paused or resumed", "task", ref.String(), "paused", paused, "by", by)
+		e.Revision = rev
+		m.view.await(ctx, func() bool {
+			v := m.view.tasks[ref]
+			return v == nil || v.Revision >= rev
+		})
+		return e, nil
+	}
+}

@@ -1,0 +1,282 @@
+package master
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/internal/engine"
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// view is what a master sees of etcd: the engine's state, and beside it what only the API needs.
+type view struct {
+	m *Master
+
+	mu        sync.Mutex
+	state     *engine.State
+	tasks     map[job.TaskRef]*job.TaskEntry
+	nodes     map[job.NodeID]*job.Node
+	online    map[job.NodeID]*job.Presence
+	jobs      map[string]jobAt // by key
+	perNode   map[job.NodeID]int
+	processes map[string]*job.Process // by key
+	dispatch  map[job.RunID]*job.Dispatch
+	masters   map[string]*store.Master
+	tokens    map[string]*store.Token // by hash
+	bad       map[string]string       // keys that can't be read, and why
+	unsynced  int                     // collections that were not listed yet
+
+	changed chan struct{} // capacity 1: something for the leader
+	moved   *sync.Cond    // broadcast at each change, for who waits for one
+}
+
+type jobAt struct {
+	task job.TaskRef
+	node job.NodeID
+}
+
+func newView(m *Master) *view {
+	v := &view{
+		m: m, state: engine.New(engine.Options{Lease: m.Lease}),
+		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
+		jobs: map[string]jobAt{}, perNode: map[job.NodeID]int{}, processes: map[string]*job.Process{},
+		dispatch: map[job.RunID]*job.Dispatch{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
+		bad: map[string]string{}, changed: make(chan struct{}, 1),
+	}
+	v.moved = sync.NewCond(&v.mu)
+	return v
+}
+
+// watch keeps the view until ctx ends.
+func (v *view) watch(ctx context.Context, wg *sync.WaitGroup) {
+	s := v.m.store()
+	follow(ctx, v, wg, s.Tasks(), client.EventTask, v.task)
+	follow(ctx, v, wg, s.Nodes(), client.EventNode, v.node)
+	follow(ctx, v, wg, s.Online(), client.EventNode, v.presence)
+	follow(ctx, v, wg, s.Jobs(), client.EventJob, v.job)
+	follow(ctx, v, wg, s.Processes(), client.EventProcess, v.process)
+	follow(ctx, v, wg, s.Dispatches(), client.EventDispatch, v.dispatched)
+	follow(ctx, v, wg, s.Config(), "", v.config)
+	follow(ctx, v, wg, s.Claims(), "", v.claim)
+	follow(ctx, v, wg, s.Settled(), "", v.floor)
+	follow(ctx, v, wg, s.Masters(), "", v.master)
+	follow(ctx, v, wg, s.Tokens(), "", v.token)
+}
+
+// follow applies a collection's changes to the view, and publishes those that have a type.
+func follow[T any](ctx context.Context, v *view, wg *sync.WaitGroup, c *store.Collection[T], event string, apply func(parts []string, value *T, e store.Event[T])) {
+	v.mu.Lock()
+	v.unsynced++
+	v.mu.Unlock()
+	w := c.Watch(ctx)
+	wg.Go(func() {
+		first := true
+		for batch := range w.Events() {
+			v.mu.Lock()
+			for _, e := range batch {
+				switch e.Type {
+				case store.Synced:
+					if first {
+						v.unsynced--
+						first = false
+					}
+				case store.Unreadable:
+					v.bad[e.Key] = e.Err.Error()
+					v.m.Logger.Error("a document can't be read and is left alone", "key", e.Key, "error", e.Err)
+				case store.Put, store.Delete:
+					delete(v.bad, e.Key)
+					parts, err := c.Parts(e.Key)
+					if err != nil {
+						continue
+					}
+					value := e.Value
+					if e.Type == store.Delete {
+						value = nil
+					}
+					apply(parts, value, e)
+				}
+			}
+			v.moved.Broadcast()
+			v.mu.Unlock()
+			if !first && event != "" {
+				publish(v.m.hub, event, batch)
+			}
+			v.wake()
+		}
+	})
+}
+
+func publish[T any](h *hub, event string, batch []store.Event[T]) {
+	now := time.Now().UTC()
+	for _, e := range batch {
+		switch e.Type {
+		case store.Put:
+			h.publish(Event{Type: event, Change: "put", Key: e.Key, At: now, Object: e.Value})
+		case store.Delete:
+			h.publish(Event{Type: event, Change: "deleted", Key: e.Key, At: now})
+		}
+	}
+}
+
+func (v *view) wake() {
+	select {
+	case v.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (v *view) synced() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.unsynced == 0
+}
+
+// with reads the view.
+func (v *view) with(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f()
+}
+
+// await waits until the view fulfils a condition, for a while at most: the view is a moment behind what was
+// written, and an answer should not be.
+func (v *view) await(ctx context.Context, ok func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.moved.Broadcast()
+	})
+	defer stop()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for !ok() {
+		if ctx.Err() != nil {
+			return false
+		}
+		v.moved.Wait()
+	}
+	return true
+}
+
+// The rest is called with the lock held.
+
+func (v *view) task(parts []string, e *job.TaskEntry, _ store.Event[job.TaskEntry]) {
+	ref := job.Ref(parts[0], parts[1])
+	if e == nil {
+		delete(v.tasks, ref)
+		v.state.Apply(engine.TaskDeleted{Task: ref})
+		return
+	}
+	v.tasks[ref] = e
+	v.state.Apply(engine.TaskPut{Entry: e})
+}
+
+func (v *view) node(parts []string, n *job.Node, _ store.Event[job.Node]) {
+	id := job.NodeID(parts[0])
+	if n == nil {
+		delete(v.nodes, id)
+		v.state.Apply(engine.NodeDeleted{Node: id})
+		return
+	}
+	v.nodes[id] = n
+	v.state.Apply(engine.NodePut{Node: n})
+}
+
+func (v *view) presence(parts []string, p *job.Presence, _ store.Event[job.Presence]) {
+	id, now := job.NodeID(parts[0]), v.m.Now()
+	if p == nil {
+		delete(v.online, id)
+		v.state.Apply(engine.NodeOffline{Node: id, At: now})
+		return
+	}
+	v.online[id] = p
+	v.state.Apply(engine.NodeOnline{Presence: p, At: now})
+}
+
+func (v *view) job(parts []string, j *job.Job, e store.Event[job.Job]) {
+	if old, ok := v.jobs[e.Key]; ok {
+		v.perNode[old.node]--
+		delete(v.jobs, e.Key)
+	}
+	if j == nil {
+		v.state.Apply(engine.JobDeleted{Node: job.NodeID(parts[0]), Hash: parts[1]})
+		return
+	}
+	v.jobs[e.Key] = jobAt{j.Ref(), j.NodeID}
+	v.perNode[j.NodeID]++
+	v.state.Apply(engine.JobPut{Job: j, Revision: e.Revision})
+}
+
+func (v *view) process(_ []string, p *job.Process, e store.Event[job.Process]) {
+	if p == nil {
+		delete(v.processes, e.Key)
+		return
+	}
+	v.processes[e.Key] = p
+}
+
+func (v *view) dispatched(parts []string, d *job.Dispatch, _ store.Event[job.Dispatch]) {
+	node, run := job.NodeID(parts[0]), job.RunID(parts[1])
+	if d == nil {
+		delete(v.dispatch, run)
+		v.state.Apply(engine.DispatchDeleted{Node: node, Run: run})
+		return
+	}
+	v.dispatch[run] = d
+	v.state.Apply(engine.DispatchPut{Dispatch: d})
+}
+
+func (v *view) config(parts []string, c *store.Config, _ store.Event[store.Config]) {
+	group, key := "", parts[len(parts)-1]
+	if len(parts) > 2 {
+		group = parts[1]
+	}
+	if c == nil {
+		v.state.Apply(engine.ConfigDeleted{Group: group, Key: key})
+		return
+	}
+	v.state.Apply(engine.ConfigPut{Group: c.Group, Key: c.Key, Value: c.Value})
+}
+
+func (v *view) claim(parts []string, c *job.Claim, _ store.Event[job.Claim]) {
+	if c != nil {
+		v.state.Apply(engine.ClaimPut{Claim: c})
+		return
+	}
+	if at, err := job.ParseInstant(parts[2]); err == nil {
+		v.state.Apply(engine.ClaimDeleted{Task: job.Ref(parts[0], parts[1]), Instant: at})
+	}
+}
+
+func (v *view) floor(parts []string, f *store.Floor, _ store.Event[store.Floor]) {
+	ref := job.Ref(parts[0], parts[1])
+	if f == nil {
+		v.state.Apply(engine.FloorDeleted{Task: ref})
+		return
+	}
+	v.state.Apply(engine.FloorPut{Task: ref, At: f.At})
+}
+
+func (v *view) master(parts []string, m *store.Master, _ store.Event[store.Master]) {
+	if m == nil {
+		delete(v.masters, parts[0])
+		return
+	}
+	v.masters[m.ID] = m
+}
+
+func (v *view) token(parts []string, t *store.Token, _ store.Event[store.Token]) {
+	for hash, old := range v.tokens {
+		if old.ID == parts[0] {
+			delete(v.tokens, hash)
+		}
+	}
+	if t != nil {
+		v.tokens[t.Hash] = t
+	}
+}

@@ -1,0 +1,272 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// Options are what an agent needs. Zero times take the defaults.
+type Options struct {
+	ID     job.NodeID
+	Labels map[string]string // set on the node at each start; labels that people set besides stay
+	Dir    string            // the agent's own folder
+	Store  *store.Store
+	Runner job.Runner
+	Facts  job.Facts
+	BootID string
+	Logger *slog.Logger
+
+	Lease     time.Duration // how long the node's lease lives; default 10 s
+	StopGrace time.Duration // how long Run waits for runs and records at the end; default 15 s
+	Window    int           // how many records the node keeps in etcd at most; default 5000
+	// Leftover ends a process that an earlier life of the agent started, if it is still the same one.
+	Leftover func(p *job.Process) error
+	Now      func() time.Time // default time.Now
+}
+
+// Agent fires the jobs of one node. Its life is one call of Run.
+type Agent struct {
+	Options
+	session string // names this life of the agent
+	spool   *spool
+	metrics *Metrics
+
+	self     atomic.Pointer[job.Node] // as it is registered, with the labels that people set
+	lease    atomic.Pointer[store.Session]
+	joined   chan struct{} // closed when lease is set for the first time
+	stopping chan struct{} // closed when Run is told to end
+	inbox    chan func()   // what other goroutines tell the core
+	wg       sync.WaitGroup
+}
+
+// New opens the agent's spool. The folder must belong to this process alone.
+func New(o Options) (*Agent, error) {
+	if err := job.CheckName("node", string(o.ID)); err != nil {
+		return nil, err
+	}
+	if o.Lease <= 0 {
+		o.Lease = 10 * time.Second
+	}
+	if o.StopGrace <= 0 {
+		o.StopGrace = 15 * time.Second
+	}
+	if o.Window <= 0 {
+		o.Window = 5000
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	o.Logger = o.Logger.With("node", string(o.ID))
+	if o.Leftover == nil {
+		o.Leftover = func(*job.Process) error { return nil }
+	}
+	sp, err := openSpool(filepath.Join(o.Dir, "spool"))
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Options: o, session: uuid.NewString(), spool: sp, metrics: newMetrics(sp),
+		joined: make(chan struct{}), stopping: make(chan struct{}), inbox: make(chan func(), 1024),
+	}
+	a.self.Store(&job.Node{ID: o.ID, Labels: o.Labels, Facts: o.Facts})
+	return a, nil
+}
+
+// Session names this life of the agent.
+func (a *Agent) Session() string { return a.session }
+
+// Run fires jobs until ctx ends, then ends what runs, hands the records over and leaves. It returns an error only
+// where the agent can't be what it should: another live agent has its name.
+func (a *Agent) Run(ctx context.Context) error {
+	a.settleOrphans()
+	run, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	// What must outlast the core: the lease and the hand-over, which see the last records off.
+	after, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var rest sync.WaitGroup
+	rest.Go(func() { cancel(a.join(after, run)) })
+	rest.Go(func() { a.handOver(after) })
+
+	context.AfterFunc(run, func() { close(a.stopping) })
+	newCore(a).run(run)
+
+	a.flush(ctx)
+	stop()
+	rest.Wait()
+	err := a.leave(context.WithoutCancel(ctx))
+	if cause := context.Cause(run); cause != nil && ctx.Err() == nil {
+		err = errors.Join(cause, err)
+	}
+	return errors.Join(err, a.spool.close())
+}
+
+// join registers the node and takes its lease, however long that takes, then watches over it until life ends. It
+// returns an error only for a conflict that no patience mends. Attempts stop when run ends.
+func (a *Agent) join(life, run context.Context) error {
+	wait := 100 * time.Millisecond
+	for {
+		err := a.register(run)
+		var s *store.Session
+		if err == nil {
+			s, err = a.store().Join(run, job.Presence{
+				Node: a.ID, Session: a.session, Since: a.Now().UTC(), BootID: a.BootID, Replaces: a.lastSession(),
+			}, a.Lease)
+		}
+		switch {
+		case err == nil:
+			a.lease.Store(s)
+			close(a.joined)
+			a.rememberSession()
+			a.Logger.Info("joined", "session", a.session)
+			a.watchLease(life, s)
+			return nil
+		case run.Err() != nil:
+			return nil
+		case job.IsConflict(err):
+			return fmt.Errorf("node %s: %w", a.ID, err)
+		}
+		a.Logger.Warn("can't join yet", "error", err, "again_in", wait)
+		if !sleep(run, wait) {
+			return nil
+		}
+		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+func (a *Agent) watchLease(life context.Context, s *store.Session) {
+	for {
+		select {
+		case <-life.Done():
+			return
+		case <-s.Lost():
+			a.Logger.Warn("the lease had lapsed and was taken anew; the live keys stand again")
+			a.metrics.leasesLost.Inc()
+		}
+	}
+}
+
+// register writes what the agent knows of its node, and leaves alone what people set.
+func (a *Agent) register(ctx context.Context) error {
+	for {
+		n, err := a.store().Nodes().Get(ctx, string(a.ID))
+		if job.IsNotFound(err) {
+			n, err = &job.Node{ID: a.ID, CreatedAt: a.Now().UTC()}, nil
+		}
+		if err != nil {
+			return err
+		}
+		n.Facts = a.Facts
+		if n.Labels == nil {
+			n.Labels = map[string]string{}
+		}
+		for k, v := range a.Labels {
+			n.Labels[k] = v
+		}
+		if err := n.Valid(); err != nil {
+			return err
+		}
+		if _, err = a.store().Nodes().Put(ctx, n); !job.IsConflict(err) {
+			return err
+		}
+	}
+}
+
+func (a *Agent) store() *store.Store { return a.Options.Store }
+
+// leaseSession waits for the lease's session; nil when ctx ends before there is one.
+func (a *Agent) leaseSession(ctx context.Context) *store.Session {
+	select {
+	case <-a.joined:
+		return a.lease.Load()
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// leave gives the lease back, so that everybody knows at once.
+func (a *Agent) leave(ctx context.Context) error {
+	s := a.lease.Load()
+	if s == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		a.Logger.Warn("the lease could not be given back; it will lapse", "error", err)
+	}
+	_ = os.Remove(a.sessionFile())
+	return nil
+}
+
+// The session's name is kept in the agent's folder, which belongs to one process at a time: whoever finds it there knows
+// that its holder is dead and need not wait for its lease to lapse.
+func (a *Agent) sessionFile() string { return filepath.Join(a.Dir, "session") }
+
+func (a *Agent) lastSession() string {
+	b, err := os.ReadFile(a.sessionFile())
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+func (a *Agent) rememberSession() {
+	if err := os.WriteFile(a.sessionFile(), []byte(a.session), 0o600); err != nil {
+		a.Logger.Warn("the session's name could not be kept; the next start waits for the lease", "error", err)
+	}
+}
+
+// settleOrphans ends what an earlier life left running and records it as lost: nobody can say how it went.
+func (a *Agent) settleOrphans() {
+	for _, o := range a.spool.orphans() {
+		reason := "the agent ended before it could tell how the run went"
+		if p := o.Process; p != nil {
+			if err := a.Leftover(p); err != nil {
+				a.Logger.Error("a process of an earlier life could not be ended", "run", p.Run, "pid", p.ID, "error", err)
+				reason += "; process " + p.ID + " may still be alive"
+			}
+		}
+		rec := o.Record
+		rec.Outcome, rec.Reason, rec.EndTime = job.Lost, reason, a.Now().UTC()
+		a.end(&rec)
+	}
+}
+
+// end spools a record.
+func (a *Agent) end(rec *job.ExecutionRecord) {
+	rec.Success = rec.Outcome == job.Success
+	rec.Session = a.session
+	if err := a.spool.end(rec); err != nil {
+		a.Logger.Error("the spool's disk refuses a record; it is kept in memory until it is handed over", "run", rec.ID, "error", err)
+	}
+	a.metrics.outcome(rec)
+}
+
+// sleep waits; false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
