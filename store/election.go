@@ -1,0 +1,204 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Leadership is one master's term as the leader. Its term is the revision at which it began: terms only grow, and
+// a write that carries one is refused once it is over.
+type Leadership struct {
+	s    *Store
+	k    *keeper
+	id   string
+	term int64
+
+	ctx    context.Context // ends with the leadership
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when the goroutine that keeps the lease is gone
+}
+
+// Campaign waits until this master leads, or ctx ends. It goes on through every outage. id names the process,
+// for people; twins with one id are told apart by their leases.
+func (s *Store) Campaign(ctx context.Context, id string, ttl time.Duration) (*Leadership, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	b := backoff{min: 50 * time.Millisecond, max: 2 * time.Second}
+	for {
+		l, holder, err := s.stand(ctx, id, ttl)
+		if l != nil {
+			return l, nil
+		}
+		if err == nil {
+			b.reset()
+			err = s.awaitVacancy(ctx, holder, ttl)
+		}
+		if ctx.Err() != nil {
+			return nil, job.Errorf(job.CodeUnavailable, "campaign as %s: %w", id, ctx.Err())
+		}
+		if err != nil {
+			s.log.Debug("the campaign goes on", "master", id, "error", err)
+			b.wait(ctx)
+		}
+	}
+}
+
+// stand tries once to become the leader. Where another leads it returns that one's key.
+func (s *Store) stand(ctx context.Context, id string, ttl time.Duration) (l *Leadership, holder keyValue, err error) {
+	key := s.full(leaderKey)
+	once, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	now, err := s.kv.Range(once, request{key: key})
+	if err != nil {
+		return nil, holder, err
+	}
+	if len(now.kvs) > 0 {
+		return nil, now.kvs[0], nil
+	}
+	k, err := s.grant(ctx, ttl)
+	if err != nil {
+		return nil, holder, err
+	}
+	defer func() {
+		if l == nil {
+			cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			_ = k.release(cleanup) // else it runs out by itself
+		}
+	}()
+	_, err = s.kv.Txn(once, &txn{
+		when: []compare{absent(key)},
+		then: []request{{action: put, key: key, value: []byte(id), lease: k.id}},
+	})
+	if err != nil && definite(err) {
+		return nil, holder, err
+	}
+	// The answer may be lost, and a lease may end while its key is being put: the key itself tells, and a
+	// keepalive that the lease lives.
+	if err := k.beat(ctx); err != nil {
+		return nil, holder, err
+	}
+	now, err = s.kv.Range(once, request{key: key})
+	if err != nil {
+		return nil, holder, err
+	}
+	if len(now.kvs) == 0 {
+		return nil, holder, errLeaseNotFound
+	}
+	if now.kvs[0].lease != k.id {
+		return nil, now.kvs[0], nil
+	}
+	l = &Leadership{s: s, k: k, id: id, term: now.kvs[0].create, ended: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancel(s.ctx)
+	s.wg.Go(l.run)
+	return l, holder, nil
+}
+
+// awaitVacancy returns when the leader's key is gone, or has to be looked at again.
+func (s *Store) awaitVacancy(ctx context.Context, holder keyValue, ttl time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, max(ttl, time.Second)) // then look again
+	defer cancel()
+	for r := range s.kv.Watch(ctx, holder.key, "", holder.mod+1) {
+		if r.err != nil {
+			return r.err
+		}
+		for _, c := range r.changes {
+			if c.deleted {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// Leader tells who leads, and since which term; empty: nobody.
+func (s *Store) Leader(ctx context.Context) (id string, term int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	r, err := s.kv.Range(ctx, request{key: s.full(leaderKey)})
+	if err != nil {
+		return "", 0, coded(err, "read who leads")
+	}
+	if len(r.kvs) == 0 {
+		return "", 0, nil
+	}
+	return string(r.kvs[0].value), r.kvs[0].create, nil
+}
+
+// run keeps the lease, and ends the leadership when the lease or the key is lost, or can't be proven any more.
+func (l *Leadership) run() {
+	defer close(l.ended)
+	defer l.cancel()
+	margin := l.k.ttl / 10
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		defer l.cancel()
+		_ = l.k.keep(l.ctx) // gone, or over: the end of ctx says both
+	}()
+	defer func() { <-kept }()
+	check := time.NewTicker(max(l.k.ttl/40, 20*time.Millisecond))
+	defer check.Stop()
+	for seen := l.k.sent.Load(); ; {
+		select {
+		case <-check.C:
+		case <-l.ctx.Done():
+			return
+		}
+		if l.k.left() <= margin {
+			l.s.log.Warn("the leadership cannot be proven any more", "master", l.id, "term", l.term)
+			return
+		}
+		if sent := l.k.sent.Load(); sent != seen { // after each keepalive: the key could be gone without the lease
+			seen = sent
+			if l.deposed() {
+				l.s.log.Warn("the leader's key is lost", "master", l.id, "term", l.term)
+				return
+			}
+		}
+	}
+}
+
+// deposed tells whether the key is certainly another's, or nobody's.
+func (l *Leadership) deposed() bool {
+	ctx, cancel := context.WithTimeout(l.ctx, max(l.k.left(), time.Millisecond))
+	defer cancel()
+	r, err := l.s.kv.Range(ctx, request{key: l.s.full(leaderKey), keysOnly: true})
+	return err == nil && (len(r.kvs) == 0 || r.kvs[0].create != l.term)
+}
+
+// Term is the number of the leadership. It only grows from one leader to the next.
+func (l *Leadership) Term() int64 { return l.term }
+
+// Done is closed when the leadership is lost, or cannot be proven any more: a keepalive has not been
+// confirmed for nearly a ttl. Another may lead from then on.
+func (l *Leadership) Done() <-chan struct{} { return l.ctx.Done() }
+
+// Do is [Store.Do] for the leader: each transaction is refused with [ErrNotLeader] when the term is over.
+// What was done before stays done.
+func (l *Leadership) Do(ctx context.Context, ops ...Op) (done []bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
+	guard := madeAt(l.s.full(leaderKey), l.term)
+	done, err = l.s.do(ctx, &guard, ops)
+	if errors.Is(err, errGuard) {
+		l.cancel()
+		return done, ErrNotLeader
+	}
+	if err != nil && l.ctx.Err() != nil {
+		return done, ErrNotLeader
+	}
+	return done, err
+}
+
+// Resign ends the leadership, so that another can lead at once.
+func (l *Leadership) Resign(ctx context.Context) error {
+	l.cancel()
+	<-l.ended
+	return l.k.release(ctx)
+}

@@ -1,0 +1,213 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// EmbedOptions configure an etcd member in this process.
+type EmbedOptions struct {
+	Dir  string // where it keeps its data; made if it is not there
+	Name string // of the member; default "rota"
+	// ClientURLs and PeerURLs are where it listens. Empty: a unix socket that only this user can open, no port.
+	ClientURLs, PeerURLs []string
+	// Cluster lists all members as etcd writes it: name=url,name=url. Empty: this one alone.
+	Cluster string
+	// Existing joins a cluster that runs already and has been told of this member.
+	Existing bool
+	// ClientTLS and PeerTLS are for https URLs; who connects must then show a certificate of that CA.
+	ClientTLS, PeerTLS TLSFiles
+	QuotaBytes         int64         // of the database; default 2 GiB
+	CompactAfter       time.Duration // how long the past is kept; default 10 min
+	Prefix             string        // before every key; default [DefaultPrefix]
+	Relist             time.Duration // how often watches check themselves; default [DefaultRelist]
+	Logger             *slog.Logger  // gets etcd's warnings and errors
+
+	unsafeNoSync bool // tests only
+}
+
+// TLSFiles are the PEM files of one side of a connection.
+type TLSFiles struct{ Cert, Key, CA string }
+
+// Server is an etcd member in this process.
+type Server struct {
+	etcd    *embed.Etcd
+	store   *Store
+	urls    []string
+	sockets string // a directory of its own for sockets, or empty
+	lock    *fileutil.LockedFile
+	closed  error
+	done    chan struct{}
+}
+
+// maxSocketPath is the longest path of a unix socket, with room for what etcd appends.
+const maxSocketPath = 100
+
+// Embed starts an etcd member and waits until it serves: a member of a cluster needs a majority for that. It
+// is [job.CodeConflict] where another process uses the directory.
+func Embed(ctx context.Context, o EmbedOptions) (srv *Server, err error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make etcd's directory: %w", err)
+	}
+	srv = &Server{done: make(chan struct{})}
+	srv.lock, err = fileutil.TryLockFile(filepath.Join(o.Dir, "lock"), os.O_WRONLY|os.O_CREATE, 0o600)
+	if errors.Is(err, fileutil.ErrLocked) {
+		return nil, job.Errorf(job.CodeConflict, "the data directory %s is in use by another process", o.Dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock etcd's directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			srv.release()
+		}
+	}()
+	cfg, err := srv.config(&o)
+	if err != nil {
+		return nil, err
+	}
+	if srv.etcd, err = embed.StartEtcd(cfg); err != nil {
+		return nil, fmt.Errorf("start etcd in %s: %w", o.Dir, err)
+	}
+	select {
+	case <-srv.etcd.Server.ReadyNotify():
+	case err = <-srv.etcd.Err():
+	case <-srv.etcd.Server.StopNotify():
+		err = errors.New("it stopped at once")
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		srv.etcd.Close()
+		return nil, job.Errorf(job.CodeUnavailable, "etcd in %s does not get ready: %w", o.Dir, err)
+	}
+	es := srv.etcd.Server
+	srv.store = newStore(newEtcd(v3client.New(es),
+		adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(es)), adapter.LeaseServerToLeaseClient(v3rpc.NewQuotaLeaseServer(es)),
+	), o.Prefix, o.Logger)
+	if o.Relist > 0 {
+		srv.store.relist = o.Relist
+	}
+	return srv, nil
+}
+
+// Store is a client of the member that needs no connection. It is closed with the server.
+func (srv *Server) Store() *Store { return srv.store }
+
+// ClientURLs are where other processes reach the member.
+func (srv *Server) ClientURLs() []string { return srv.urls }
+
+// Close stops the member, after its store. What was written is on disk.
+func (srv *Server) Close() error {
+	select {
+	case <-srv.done:
+		return srv.closed
+	default:
+	}
+	srv.closed = srv.store.Close()
+	srv.etcd.Close()
+	srv.release()
+	close(srv.done)
+	return srv.closed
+}
+
+func (srv *Server) release() {
+	if srv.sockets != "" {
+		_ = os.RemoveAll(srv.sockets) // sockets only
+	}
+	_ = srv.lock.Close()
+}
+
+func (srv *Server) config(o *EmbedOptions) (*embed.Config, error) {
+	cfg := embed.NewConfig()
+	cfg.Name = o.Name
+	if cfg.Name == "" {
+		cfg.Name = "rota"
+	}
+	cfg.Dir = filepath.Join(o.Dir, "data")
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(o.Logger))
+	cfg.LogLevel = "warn"
+	cfg.EnableGRPCGateway = false
+	cfg.UnsafeNoFsync = o.unsafeNoSync
+	cfg.QuotaBackendBytes = o.QuotaBytes
+	if cfg.QuotaBackendBytes <= 0 {
+		cfg.QuotaBackendBytes = 2 << 30
+	}
+	if o.CompactAfter <= 0 {
+		o.CompactAfter = 10 * time.Minute
+	}
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", o.CompactAfter.String()
+	// A watch that hears nothing learns this often how far it is, so that it can go on from there.
+	cfg.WatchProgressNotifyInterval = max(o.CompactAfter/10, 100*time.Millisecond)
+
+	alone := o.Cluster == ""
+	if alone && len(o.PeerURLs) == 0 {
+		cfg.TickMs, cfg.ElectionMs = 10, 100 // nobody to wait for
+	}
+	client, err := srv.listen(o, o.ClientURLs, "client.sock")
+	if err != nil {
+		return nil, err
+	}
+	peer, err := srv.listen(o, o.PeerURLs, "peer.sock")
+	if err != nil {
+		return nil, err
+	}
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = client, client
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = peer, peer
+	srv.urls = types.URLs(client).StringSlice()
+	cfg.ClientTLSInfo, cfg.PeerTLSInfo = o.ClientTLS.info(), o.PeerTLS.info()
+	cfg.InitialCluster = o.Cluster
+	if alone {
+		cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	}
+	cfg.ClusterState = embed.ClusterStateFlagNew
+	if o.Existing {
+		cfg.ClusterState = embed.ClusterStateFlagExisting
+	}
+	return cfg, nil
+}
+
+func (f TLSFiles) info() transport.TLSInfo {
+	return transport.TLSInfo{CertFile: f.Cert, KeyFile: f.Key, TrustedCAFile: f.CA, ClientCertAuth: f.CA != ""}
+}
+
+// listen parses the URLs, or makes that of a socket.
+func (srv *Server) listen(o *EmbedOptions, urls []string, socket string) ([]url.URL, error) {
+	if len(urls) > 0 {
+		parsed, err := types.NewURLs(urls)
+		if err != nil {
+			return nil, job.Errorf(job.CodeInvalid, "etcd's addresses %s: %w", strings.Join(urls, ", "), err)
+		}
+		return parsed, nil
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("find etcd's directory: %w", err)
+	}
+	if len(filepath.Join(dir, socket)) > maxSocketPath {
+		if srv.sockets == "" {
+			if srv.sockets, err = os.MkdirTemp("", "rota-"); err != nil {
+				return nil, fmt.Errorf("make a directory for etcd's sockets: %w", err)
+			}
+		}
+		dir = srv.sockets
+	}
+	return []url.URL{{Scheme: "unix", Path: filepath.Join(dir, socket)}}, nil
+}

@@ -1,0 +1,31 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// replaced gives the lease of a dead session back, with its presence, its processes and its locks. Where the session
+// is not the one that stands there is nothing to do.
+func (s *Store) replaced(ctx context.Context, key, session string) error {
+	var r *rangeResult
+	err := s.attempt(ctx, func(ctx context.Context) (err error) {
+		r, err = s.kv.Range(ctx, request{key: key})
+		return err
+	})
+	if err != nil || len(r.kvs) == 0 {
+		return coded(err, "look for an earlier session")
+	}
+	var p job.Presence
+	if json.Unmarshal(r.kvs[0].value, &p) != nil || p.Session != session {
+		return nil
+	}
+	err = s.attempt(ctx, func(ctx context.Context) error { return s.kv.Revoke(ctx, r.kvs[0].lease) })
+	if errors.Is(err, errLeaseNotFound) {
+		return nil
+	}
+	return coded(err, "end the earlier session %s", session)
+}

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// zapTo is a logger for etcd's code that passes warnings and errors on.
+func zapTo(log *slog.Logger) *zap.Logger {
+	if log == nil {
+		return zap.NewNop()
+	}
+	return zap.New(&zapCore{log: log})
+}
+
+type zapCore struct{ log *slog.Logger }
+
+func (c *zapCore) Enabled(l zapcore.Level) bool {
+	return l >= zapcore.WarnLevel && c.log.Enabled(context.Background(), slogLevel(l))
+}
+
+func slogLevel(l zapcore.Level) slog.Level {
+	if l >= zapcore.ErrorLevel {
+		return slog.LevelError
+	}
+	return slog.LevelWarn
+}
+
+func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
+	return &zapCore{log: slog.New(c.log.Handler().WithAttrs(attrs(fields)))}
+}
+
+func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return ce.AddCore(e, c)
+	}
+	return ce
+}
+
+func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	c.log.LogAttrs(context.Background(), slogLevel(e.Level), "etcd: "+e.Message, attrs(fields)...)
+	return nil
+}
+
+func (c *zapCore) Sync() error { return nil }
+
+func attrs(fields []zapcore.Field) []slog.Attr {
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(enc)
+	}
+	list := make([]slog.Attr, 0, len(fields))
+	for _, f := range fields {
+		if v, ok := enc.Fields[f.Key]; ok {
+			list = append(list, slog.Any(f.Key, v))
+		}
+	}
+	return list
+}
