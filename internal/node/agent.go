@@ -270,3 +270,12 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// Ready says why the agent can't fire everything it should, or nil.
+func (a *Agent) Ready() error {
+	s := a.lease.Load()
+	if s == nil {
+		return job.Errorf(job.CodeUnavailable, "the node has not joined yet")
+	}
+	return s.Err()
+}

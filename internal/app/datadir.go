@@ -1,0 +1,97 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// dataVersion is the form of the data folder that this program writes and reads.
+const dataVersion = 1
+
+// dataDir is a data folder that belongs to this process alone until it is closed.
+type dataDir struct {
+	path string
+	lock *os.File
+}
+
+// openDataDir makes the folder where it is not there, and takes possession of it. A folder of another version or
+// in use by another process is left untouched.
+func openDataDir(path string) (*dataDir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, job.Errorf(job.CodeInvalid, "the data folder %s can't be made: %w", path, err).
+			WithHint("name another with --data, or make it writable")
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, job.Errorf(job.CodeInvalid, "the data folder %s can't be used: %w", path, err).
+			WithHint("name another with --data, or make it writable")
+	}
+	d := &dataDir{path: path, lock: lock}
+	if err := d.take(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if err := d.checkVersion(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return d, nil
+}
+
+func (d *dataDir) take() error {
+	err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		holder := make([]byte, 32)
+		n, _ := d.lock.ReadAt(holder, 0)
+		return job.Errorf(job.CodeConflict, "the data folder %s is in use by process %s", d.path, strings.TrimSpace(string(holder[:n]))).
+			WithHint("stop that one, or name another folder with --data")
+	}
+	if err != nil {
+		return job.Errorf(job.CodeInvalid, "the data folder %s can't be locked: %w", d.path, err)
+	}
+	if err := d.lock.Truncate(0); err != nil {
+		return err
+	}
+	_, err = d.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// checkVersion refuses a folder that another version of Rota wrote, and marks a new one.
+func (d *dataDir) checkVersion() error {
+	name := d.join("version")
+	b, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.WriteFile(name, fmt.Appendf(nil, "rota data %d\n", dataVersion), 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	text := strings.TrimSpace(string(b))
+	v, err := strconv.Atoi(strings.TrimPrefix(text, "rota data "))
+	switch {
+	case err != nil:
+		return job.Errorf(job.CodeInvalid, "%s holds %.40q, which is no version of Rota's data", name, text).
+			WithHint("is %s a folder of something else? name another with --data", d.path)
+	case v != dataVersion:
+		return job.Errorf(job.CodeInvalid, "the data folder %s has version %d, this program reads version %d; it was left untouched", d.path, v, dataVersion).
+			WithHint("use the version of Rota that wrote it, or name another folder with --data")
+	}
+	return nil
+}
+
+func (d *dataDir) join(parts ...string) string {
+	return filepath.Join(append([]string{d.path}, parts...)...)
+}
+
+// Close gives the folder free.
+func (d *dataDir) Close() error { return d.lock.Close() }

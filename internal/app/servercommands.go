@@ -1,0 +1,140 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// The flags of the servers.
+type serverFlags struct {
+	cfg    ServerConfig
+	labels []string
+}
+
+func (f *serverFlags) common(cmd *cobra.Command) {
+	p := cmd.Flags()
+	p.StringVar(&f.cfg.Name, "name", "", "the name of this node or master (default: the host's)")
+	p.StringVar(&f.cfg.Prefix, "etcd-prefix", "", "the prefix of all keys in etcd (default /rota/v1/)")
+	p.DurationVar(&f.cfg.Lease, "lease", 10*time.Second, "how long a node or a leader that fell silent counts as alive")
+	p.StringVar(&f.cfg.LogLevel, "log-level", "info", "debug, info, warn or error")
+	p.StringVar(&f.cfg.LogFormat, "log-format", "text", "text or json")
+	p.StringVar(&f.cfg.TLSCert, "tls-cert", "", "certificate (PEM) to serve with")
+	p.StringVar(&f.cfg.TLSKey, "tls-key", "", "its key (PEM)")
+	p.BoolVar(&f.cfg.PlainHTTP, "plain-http", false, "listen beyond loopback without TLS: tokens travel in clear text")
+}
+
+func (f *serverFlags) master(cmd *cobra.Command) {
+	p := cmd.Flags()
+	p.StringVar(&f.cfg.Listen, "listen", defaultListen, "address of the API")
+	p.StringVar(&f.cfg.DB, "db", "", "history: sqlite:FILE or postgres://… (default: SQLite in the data folder)")
+	p.StringVar(&f.cfg.EtcdURL, "etcd-listen", "", "serve the embedded etcd to other machines at this URL, such as http://10.0.0.5:2379")
+	p.StringSliceVarP(&f.cfg.Files, "file", "f", nil, "task file or folder to apply at the start; repeatable")
+	p.Var((*durationFlag)(&f.cfg.KeepAge), "keep", "how long history keeps records, such as 90d (default: for ever)")
+	p.IntVar(&f.cfg.KeepRuns, "keep-runs", 0, "how many records of each task history keeps (default: all)")
+}
+
+func (f *serverFlags) node(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "label K=V of this node; repeatable")
+}
+
+func (f *serverFlags) etcd(cmd *cobra.Command, what string) {
+	cmd.Flags().StringSliceVar(&f.cfg.Etcd, "etcd", nil, what)
+}
+
+// durationFlag is a duration that knows days.
+type durationFlag time.Duration
+
+func (d *durationFlag) String() string {
+	if *d == 0 {
+		return ""
+	}
+	return job.Duration(*d).String()
+}
+func (d *durationFlag) Type() string { return "duration" }
+func (d *durationFlag) Set(s string) error {
+	v, err := job.ParseDuration(s)
+	*d = durationFlag(v)
+	return err
+}
+
+// newServerCommands are the commands that run servers. data is the value of the global flag --data.
+func newServerCommands(data func() string, errs io.Writer) []*cobra.Command {
+	run := func(role Role, f *serverFlags) func(*cobra.Command, []string) error {
+		return func(cmd *cobra.Command, _ []string) (err error) {
+			f.cfg.Role, f.cfg.Data = role, data()
+			if f.cfg.Labels, err = parseLabels(f.labels); err != nil {
+				return err
+			}
+			return runServer(cmd.Context(), f.cfg, errs)
+		}
+	}
+
+	var up serverFlags
+	upCmd := &cobra.Command{
+		Use: "up", Short: "Run everything in one process: etcd, master and node", Args: cobra.NoArgs,
+		Long: "Run etcd, a master and a node in one process, on one machine.\n\n" +
+			"Everything is kept in the data folder, and runs on from there at the next start.",
+		RunE: run(RoleUp, &up),
+	}
+	up.common(upCmd)
+	up.master(upCmd)
+	up.node(upCmd)
+	upCmd.Flags().BoolVar(&up.cfg.Ephemeral, "ephemeral", false, "keep everything in a folder that is removed at the end")
+
+	var m serverFlags
+	masterCmd := &cobra.Command{
+		Use: "master", Short: "Run a master, with an embedded etcd or an external one", Args: cobra.NoArgs,
+		RunE: run(RoleMaster, &m),
+	}
+	m.common(masterCmd)
+	m.master(masterCmd)
+	m.etcd(masterCmd, "endpoints of an external etcd (default: an embedded one)")
+
+	var n serverFlags
+	nodeCmd := &cobra.Command{
+		Use: "node", Short: "Run a node: the agent that fires and runs jobs", Args: cobra.NoArgs,
+		Long: "Run a node: the agent that fires and runs jobs on this machine.\n\nIt needs etcd, and no master, to go on.",
+		RunE: run(RoleNode, &n),
+	}
+	n.common(nodeCmd)
+	n.node(nodeCmd)
+	n.etcd(nodeCmd, "endpoints of etcd, such as http://10.0.0.5:2379")
+	nodeCmd.Flags().StringVar(&n.cfg.Listen, "listen", "", "serve /healthz, /readyz and /metrics here (default: nowhere; a node needs no port)")
+
+	return []*cobra.Command{upCmd, masterCmd, nodeCmd}
+}
+
+// runServer boots a server, applies its task files, and waits for the end.
+func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) error {
+	tasks, err := job.ReadTaskFiles(cfg.Files)
+	if err != nil {
+		return err
+	}
+	s, err := Start(ctx, cfg, errs)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if len(tasks) > 0 {
+		applied, err := s.apply(ctx, tasks)
+		if err != nil {
+			return err
+		}
+		for _, a := range applied {
+			fmt.Fprintf(errs, "task %s %s\n", a.Task, a.Change)
+		}
+	}
+	s.greet(errs)
+	err = s.Wait(ctx)
+	if ctx.Err() != nil {
+		fmt.Fprintln(errs, "stopping: runs are ended and their records kept; interrupt again to leave at once")
+	}
+	return errors.Join(err, s.Close())
+}

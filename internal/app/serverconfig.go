@@ -1,0 +1,159 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// Role says which parts a server has.
+type Role string
+
+// The roles.
+const (
+	RoleUp     Role = "up"     // etcd, master and node in one process
+	RoleMaster Role = "master" // a master, with etcd embedded or elsewhere
+	RoleNode   Role = "node"   // an agent
+)
+
+// ServerConfig is what a server is started with.
+type ServerConfig struct {
+	Role      Role
+	Data      string // the data folder
+	Ephemeral bool   // up: a data folder that is removed at the end
+	Listen    string // of the API; a node without it listens nowhere
+	Name      string // of the node, or of the master
+	Labels    map[string]string
+	Etcd      []string // endpoints; none: an embedded member (not for a node)
+	EtcdURL   string   // where an embedded member serves nodes of other machines; empty: nowhere
+	Prefix    string   // of the keys in etcd
+	DB        string   // history; empty: SQLite in the data folder
+	Files     []string // task files to apply
+	TLSCert   string
+	TLSKey    string
+	PlainHTTP bool // listen beyond loopback without TLS
+	Lease     time.Duration
+	KeepAge   time.Duration // how long history keeps records; 0: for ever
+	KeepRuns  int           // how many records of a task; 0: all
+	LogLevel  string
+	LogFormat string
+}
+
+// defaultListen is where the API is served when nothing else is said.
+const defaultListen = "127.0.0.1:7682"
+
+// complete fills in what was left out and checks the rest; all faults come at once.
+func (c *ServerConfig) complete() error {
+	var f job.Faults
+	if c.Listen == "" && c.Role != RoleNode {
+		c.Listen = defaultListen
+	}
+	if c.Name == "" {
+		c.Name = hostName()
+	}
+	if err := job.CheckName(string(c.Role), c.Name); err != nil {
+		f.Add("--name", "%v", err)
+	}
+	if c.Listen != "" {
+		c.checkListen(&f)
+	}
+	if c.Role == RoleNode && len(c.Etcd) == 0 {
+		f.AddHint("--etcd", "such as --etcd http://10.0.0.5:2379", "a node needs the address of etcd")
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		f.Add("--tls-cert", "a certificate and its key come together, as --tls-cert and --tls-key")
+	}
+	if c.Lease == 0 {
+		c.Lease = 10 * time.Second
+	}
+	if c.Lease < 2*time.Second || c.Lease > 5*time.Minute {
+		f.Add("--lease", "%s is not between 2s and 5m", c.Lease)
+	}
+	if c.KeepAge < 0 || c.KeepRuns < 0 {
+		f.Add("--keep", "what history keeps can't be negative")
+	}
+	for k := range c.Labels {
+		if err := job.CheckName("label", k); err != nil {
+			f.Add("--label", "%v", err)
+		}
+	}
+	return f.Err("rota " + string(c.Role) + " can't start like this")
+}
+
+// checkListen refuses to serve the API in clear text to other machines by accident.
+func (c *ServerConfig) checkListen(f *job.Faults) {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		f.AddHint("--listen", "write HOST:PORT, such as "+defaultListen, "%v", err)
+		return
+	}
+	if c.TLSCert != "" || c.PlainHTTP || isLoopback(host) {
+		return
+	}
+	f.AddHint("--listen", "give --tls-cert and --tls-key, or accept it with --plain-http",
+		"%s can be reached from other machines, and tokens would travel in clear text", c.Listen)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+var notInName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+// hostName is the machine's name as a node may have it.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "node"
+	}
+	name = strings.Trim(notInName.ReplaceAllString(name, "-"), "-._")
+	if len(name) > job.MaxName {
+		name = strings.Trim(name[:job.MaxName], "-._")
+	}
+	if name == "" {
+		return "node"
+	}
+	return name
+}
+
+// parseLabels reads K=V words.
+func parseLabels(words []string) (map[string]string, error) {
+	labels := map[string]string{}
+	for _, w := range words {
+		k, v, ok := strings.Cut(w, "=")
+		if !ok || k == "" {
+			return nil, job.Errorf(job.CodeInvalid, "--label %q is not of the form K=V", w)
+		}
+		labels[k] = v
+	}
+	return labels, nil
+}
+
+// scheme is how the API is reached.
+func (c *ServerConfig) scheme() string {
+	if c.TLSCert != "" {
+		return "https"
+	}
+	return "http"
+}
+
+func (c *ServerConfig) url(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = hostName()
+	}
+	return fmt.Sprintf("%s://%s", c.scheme(), net.JoinHostPort(host, port))
+}
