@@ -119,7 +119,9 @@ func (j *Job) Ref() TaskRef { return Ref(j.Group, j.Name) }
 // becomes a whole one by it.
 func (j *Job) Check() error {
 	j.Name, j.Group, j.User = strings.TrimSpace(j.Name), strings.TrimSpace(j.Group), strings.TrimSpace(j.User)
-	j.Command = strings.TrimSpace(j.Command)
+	if strings.TrimSpace(j.Command) == "" {
+		j.Command = "" // of any other the shell ignores the blanks around it, but for one after a backslash
+	}
 	if j.Group == "" {
 		j.Group = DefaultJobGroup
 		if ref, err := ParseRef(j.TaskID); err == nil && j.TaskID != "" {

@@ -23,6 +23,9 @@ func TestTaskFileFaults(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	for _, file := range files {
+		if strings.HasSuffix(file, ".txt") {
+			continue
+		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			data, err := os.ReadFile(file)
