@@ -95,8 +95,11 @@ func (d *DB) Settled(ctx context.Context, task job.TaskRef, from, to time.Time) 
 	task = job.Ref(task.Group, task.Name)
 	const columns = "SELECT r.id, r.node, r.number, r.class, r.instant, r.until, r.instants FROM tasks t JOIN records r ON r.task = t.id WHERE t.name = ? AND t.grp = ?"
 	after, last := floorMicros(from), floorMicros(to)
+	if after >= last {
+		return nil, nil
+	}
 	q := d.query(columns+" AND r.instant > ? AND r.instant <= ?", task.Name, task.Group, after, last)
-	q.add(" UNION ALL "+columns+" AND r.until > ? AND r.instant <= ?", task.Name, task.Group, after, min(after, last))
+	q.add(" UNION ALL "+columns+" AND r.until > ? AND r.instant <= ?", task.Name, task.Group, after, after)
 	q.add(" ORDER BY 5, 3")
 	var recs []job.ExecutionRecord
 	err := d.call(ctx, "read settled instants", func(ctx context.Context) error {
