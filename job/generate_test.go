@@ -16,7 +16,9 @@ var texts = rapid.OneOf(
 		"a\n  b\n\nc", "\n", "\na", " a\nb", "\ta", "a \nb", "a\r\nb", "\u2028", "\ufeff", "é😀", "<<", "|", "\\", "a\x7f", "tab\tin", "a\n\n", "---", "...", "{a}", "[a",
 	}),
 	rapid.StringN(0, 30, 60),
-).Filter(func(s string) bool { return !strings.Contains(s, "{{") && !strings.Contains(s, "\x00") && strings.ToValidUTF8(s, "") == s })
+).Filter(func(s string) bool {
+	return !strings.Contains(s, "{{") && !strings.Contains(s, "\x00") && strings.ToValidUTF8(s, "") == s
+})
 
 func seconds(limit int64) *rapid.Generator[job.Duration] {
 	return rapid.Map(rapid.Int64Range(0, limit), func(n int64) job.Duration { return job.Duration(time.Duration(n) * time.Second) })
