@@ -114,8 +114,17 @@ func (e *etcd) Range(ctx context.Context, r request) (*rangeResult, error) {
 
 func rangeRequest(r *request) *etcdserverpb.RangeRequest {
 	return &etcdserverpb.RangeRequest{
-		Key: []byte(r.key), RangeEnd: []byte(r.end), Limit: r.limit, Revision: r.rev, KeysOnly: r.keysOnly, CountOnly: r.countOnly,
+		Key: []byte(r.key), RangeEnd: rangeEnd(r.end), Limit: r.limit, Revision: r.rev, KeysOnly: r.keysOnly, CountOnly: r.countOnly,
 	}
+}
+
+// rangeEnd is the end of a range, nil for a single key: in this process nothing is encoded on the way, and an end
+// that is empty but not nil means everything from the key on.
+func rangeEnd(end string) []byte {
+	if end == "" {
+		return nil
+	}
+	return []byte(end)
 }
 
 func keyValues(kvs []*mvccpb.KeyValue) []keyValue {
@@ -156,7 +165,7 @@ func txnRequest(t *txn) *etcdserverpb.TxnRequest {
 }
 
 func toCompare(c *compare) *etcdserverpb.Compare {
-	to := &etcdserverpb.Compare{Key: []byte(c.key), RangeEnd: []byte(c.end)}
+	to := &etcdserverpb.Compare{Key: []byte(c.key), RangeEnd: rangeEnd(c.end)}
 	switch c.op {
 	case '=':
 		to.Result = etcdserverpb.Compare_EQUAL
@@ -194,7 +203,7 @@ func requestOps(requests []request) []*etcdserverpb.RequestOp {
 			}}}
 		case del:
 			ops[i] = &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestDeleteRange{
-				RequestDeleteRange: &etcdserverpb.DeleteRangeRequest{Key: []byte(r.key), RangeEnd: []byte(r.end)},
+				RequestDeleteRange: &etcdserverpb.DeleteRangeRequest{Key: []byte(r.key), RangeEnd: rangeEnd(r.end)},
 			}}
 		case nest:
 			ops[i] = &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestTxn{RequestTxn: txnRequest(r.txn)}}

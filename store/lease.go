@@ -99,8 +99,10 @@ type tenure struct {
 	cur   *keeper
 	old   *keeper // while keys move from it to cur
 	ttl   time.Duration
-	alone bool  // the key stands under cur
+	holds bool  // the key stands under cur
 	err   error // why it does not
+	// losses counts the leases that were lost with what stood under them.
+	losses int64
 
 	retune chan retune
 	ctx    context.Context // ends with the tenure
@@ -140,7 +142,7 @@ func (t *tenure) take(ctx context.Context, ttl time.Duration) error {
 		_ = k.release(cleanup) // it runs out by itself
 		return err
 	}
-	t.cur, t.ttl, t.alone = k, ttl, true
+	t.cur, t.ttl, t.holds = k, ttl, true
 	t.retune = make(chan retune)
 	t.ctx, t.cancel = context.WithCancel(t.s.ctx)
 	t.wg.Go(t.run)
@@ -220,7 +222,8 @@ func (t *tenure) use() *keeper {
 // else holds the key there is no lease.
 func (t *tenure) replace() {
 	t.mu.Lock()
-	t.alone, t.err = false, job.Errorf(job.CodeUnavailable, "the lease of %s was lost", t.what)
+	t.losses++
+	t.holds, t.err = false, job.Errorf(job.CodeUnavailable, "the lease of %s was lost", t.what)
 	ttl := t.ttl
 	t.mu.Unlock()
 	b := backoff{min: 50 * time.Millisecond, max: max(ttl/3, time.Second)}
@@ -229,7 +232,7 @@ func (t *tenure) replace() {
 		if err == nil {
 			if err = t.place(t.ctx, k); err == nil {
 				t.mu.Lock()
-				t.cur, t.alone, t.err = k, true, nil
+				t.cur, t.holds, t.err = k, true, nil
 				t.mu.Unlock()
 				t.renewed()
 				return
@@ -251,7 +254,7 @@ func (t *tenure) replace() {
 func (t *tenure) left() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.alone {
+	if !t.holds {
 		return 0
 	}
 	left := t.cur.left()
@@ -335,6 +338,9 @@ func (t *tenure) move() {
 	}
 	t.mu.Lock()
 	t.old = nil
+	if gone {
+		t.losses++
+	}
 	t.mu.Unlock()
 	if gone {
 		t.renewed() // what had not moved is gone

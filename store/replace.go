@@ -8,8 +8,8 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-// replaced gives the lease of a dead session back, with its presence, its processes and its locks. Where the session
-// is not the one that stands there is nothing to do.
+// replaced gives the lease of a dead session back, with its presence, its processes and its locks: whoever names the session
+// has ended what it ran. Where the session is not the one that stands there is nothing to do.
 func (s *Store) replaced(ctx context.Context, key, session string) error {
 	var r *rangeResult
 	err := s.attempt(ctx, func(ctx context.Context) (err error) {

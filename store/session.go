@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -20,7 +19,6 @@ type Session struct {
 	c        *committer
 	p        *processes
 	locks    lockSet
-	epoch    atomic.Int64 // counts the leases that were replaced
 
 	lost chan struct{}
 	done chan struct{}
@@ -69,7 +67,6 @@ func (s *Store) Join(ctx context.Context, p job.Presence, ttl time.Duration) (*S
 
 // renewed tells the others that everything under the lease was lost.
 func (ss *Session) renewed() {
-	ss.epoch.Add(1)
 	ss.p.forget()
 	select {
 	case ss.lost <- struct{}{}:
@@ -99,8 +96,13 @@ func (ss *Session) Err() error {
 // nothing more.
 func (ss *Session) Lost() <-chan struct{} { return ss.lost }
 
-// Epoch counts how often the lease was lost and replaced. A lock that was taken in an earlier epoch is lost.
-func (ss *Session) Epoch() int64 { return ss.epoch.Load() }
+// Epoch counts how often the lease was lost. A lock that was taken in an earlier epoch (read before [Session.Lock])
+// is lost.
+func (ss *Session) Epoch() int64 {
+	ss.t.mu.Lock()
+	defer ss.t.mu.Unlock()
+	return ss.t.losses
+}
 
 // Done is closed when the session is over: by Close, or with its store.
 func (ss *Session) Done() <-chan struct{} { return ss.done }

@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// shared is the etcd that most tests share, each below a prefix of its own.
+var shared struct {
+	once sync.Once
+	dir  string
+	srv  *Server
+	err  error
+	n    atomic.Int64
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.srv != nil {
+		if err := shared.srv.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "close etcd:", err)
+			code = 1
+		}
+		_ = os.RemoveAll(shared.dir)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func sharedServer(t testing.TB) *Server {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.dir, shared.err = os.MkdirTemp("", "store-"); shared.err == nil {
+			shared.srv, shared.err = Embed(context.Background(), EmbedOptions{Dir: shared.dir, Logger: quiet(), unsafeNoSync: true})
+		}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.srv
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// lasting is a kv that outlives the stores on it.
+type lasting struct{ kv }
+
+func (lasting) Close() error { return nil }
+
+// fixture is one backend with any number of clients.
+type fixture struct {
+	t      *testing.T
+	kv     kv
+	m      *Memory // nil on etcd
+	prefix string
+	client func() *Store
+}
+
+// backends runs a test on the double and on etcd.
+func backends(t *testing.T, f func(t *testing.T, fx *fixture)) {
+	t.Helper()
+	t.Parallel()
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		m := NewMemory(MemoryOptions{})
+		t.Cleanup(func() { _ = m.Close() })
+		fx := &fixture{t: t, m: m, prefix: DefaultPrefix}
+		fx.client = func() *Store {
+			s := m.Store()
+			t.Cleanup(func() { _ = s.Close() })
+			return s
+		}
+		fx.kv = fx.client().kv
+		f(t, fx)
+	})
+	t.Run("etcd", func(t *testing.T) {
+		t.Parallel()
+		srv := sharedServer(t)
+		fx := &fixture{t: t, kv: srv.store.kv, prefix: fmt.Sprintf("/test/%d/", shared.n.Add(1))}
+		fx.client = func() *Store {
+			s := newStore(lasting{srv.store.kv}, fx.prefix, quiet())
+			t.Cleanup(func() { _ = s.Close() })
+			return s
+		}
+		f(t, fx)
+	})
+}
+
+// expire lets the lease under a key run out.
+func (fx *fixture) expire(key string) {
+	fx.t.Helper()
+	kv := fx.read(key)
+	if kv == nil || kv.lease == 0 {
+		fx.t.Fatalf("%s stands under no lease: %+v", key, kv)
+	}
+	if err := fx.kv.Revoke(fx.t.Context(), kv.lease); err != nil {
+		fx.t.Fatal(err)
+	}
+}
+
+func (fx *fixture) read(key string) *keyValue {
+	fx.t.Helper()
+	r, err := fx.kv.Range(fx.t.Context(), request{key: fx.prefix + key})
+	if err != nil {
+		fx.t.Fatal(err)
+	}
+	if len(r.kvs) == 0 {
+		return nil
+	}
+	return &r.kvs[0]
+}
+
+func (fx *fixture) write(key, value string) {
+	fx.t.Helper()
+	_, err := fx.kv.Txn(fx.t.Context(), &txn{then: []request{{action: put, key: fx.prefix + key, value: []byte(value)}}})
+	if err != nil {
+		fx.t.Fatal(err)
+	}
+}
+
+// compact forgets everything before now.
+func (fx *fixture) compact() {
+	fx.t.Helper()
+	r, err := fx.kv.Range(fx.t.Context(), request{key: "x"})
+	if err == nil {
+		err = fx.kv.Compact(fx.t.Context(), r.rev)
+	}
+	if err != nil {
+		fx.t.Fatal(err)
+	}
+}
+
+// eventually waits until f holds.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !f(); {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+var day = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+
+func testTask(name string) *job.TaskEntry {
+	e := &job.TaskEntry{Task: job.Task{Name: name, Command: job.Args("/bin/true"), Timer: "* * * * *"}, CreatedAt: day, UpdatedAt: day, Since: day, Generation: 1}
+	e.Task.Complete()
+	return e
+}
+
+func testJob(name string, node job.NodeID) *job.Job {
+	return job.Bind(testTask(name), node, []job.NodeID{node}, day)
+}
+
+func testDispatch(run job.RunID, node job.NodeID) *job.Dispatch {
+	return &job.Dispatch{Run: run, Node: node, Job: testJob("backup", node), Trigger: job.TriggerRun, RequestedAt: day}
+}
+
+func testRecord(id string, node job.NodeID) *job.ExecutionRecord {
+	r := job.CreateExecutionRecord(testJob("backup", "n1"), job.RunID(id), day, day.Add(time.Second), job.Success, "")
+	r.Node = node
+	return &r
+}
+
+func presence(node job.NodeID, session string) job.Presence {
+	return job.Presence{Node: node, Session: session, Since: day}
+}
