@@ -1,0 +1,57 @@
+package api
+
+import (
+	"context"
+
+	"github.com/rota-dev/rota/internal/master"
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// Master is what the API asks. Implementations are safe for concurrent use; errors carry a [job.Code].
+type Master interface {
+	// Apply creates or changes tasks. It looks at all of them before it writes the first.
+	Apply(ctx context.Context, tasks []job.Task, o master.ApplyOptions) ([]master.Applied, error)
+	// Put writes one task where its revision is still rev; 0: where there is none.
+	Put(ctx context.Context, task job.Task, rev int64) (master.Applied, error)
+	// Delete deletes a task where its revision is still rev; 0: whatever it is.
+	Delete(ctx context.Context, ref job.TaskRef, rev int64) error
+	Pause(ctx context.Context, ref job.TaskRef, by string) (*job.TaskEntry, error)
+	Resume(ctx context.Context, ref job.TaskRef, by string) (*job.TaskEntry, error)
+
+	// Tasks lists those of a group and a name; empty: of any.
+	Tasks(ctx context.Context, group, name string) ([]master.TaskView, error)
+	Task(ctx context.Context, ref job.TaskRef) (*master.TaskView, error)
+	Groups(ctx context.Context) ([]master.Group, error)
+	// Jobs come with RunStatus and AvgTime filled in.
+	Jobs(ctx context.Context, f master.JobFilter) ([]*job.Job, error)
+	Processes(ctx context.Context, f master.JobFilter) ([]*job.Process, error)
+	Next(ctx context.Context, group, name string, limit int) ([]master.Upcoming, error)
+
+	Nodes(ctx context.Context) ([]master.NodeView, error)
+	Node(ctx context.Context, id job.NodeID) (*master.NodeView, error)
+	LabelNode(ctx context.Context, id job.NodeID, set map[string]string, remove []string) (*master.NodeView, error)
+	Cordon(ctx context.Context, id job.NodeID, cordoned bool) (*master.NodeView, error)
+	// DeleteNode refuses a node that is online.
+	DeleteNode(ctx context.Context, id job.NodeID) error
+
+	Run(ctx context.Context, r master.RunRequest) (master.RunAnswer, error)
+	RunState(ctx context.Context, id job.RunID) (*master.RunView, error)
+	Kill(ctx context.Context, id job.RunID, by string) error
+
+	Record(ctx context.Context, id string) (job.ExecutionRecord, error)
+	RecordByNumber(ctx context.Context, ref job.TaskRef, number int64) (job.ExecutionRecord, error)
+	Records(ctx context.Context, f job.RecordFilter) (job.Page, error)
+
+	// Config lists a group's values; empty: the global ones and those of every group.
+	Config(ctx context.Context, group string) ([]store.Config, error)
+	SetConfig(ctx context.Context, group, key, value string) error
+	DeleteConfig(ctx context.Context, group, key string) error
+
+	Status(ctx context.Context) master.Status
+	// Ready tells why the master cannot serve now, or nil.
+	Ready(ctx context.Context) error
+	// Subscribe yields what changes until the context ends, when the channel is closed. A slow reader misses
+	// events and is told so by one of type [master.EventGap].
+	Subscribe(ctx context.Context) <-chan master.Event
+}

@@ -1,0 +1,97 @@
+package api
+
+import (
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// aliases gives the schema of types whose JSON is not what their Go type suggests.
+func aliases(r huma.Registry) {
+	r.RegisterTypeAlias(reflect.TypeFor[job.Command](), reflect.TypeFor[commandSchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[job.Timer](), reflect.TypeFor[timerSchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[job.Retry](), reflect.TypeFor[retrySchema]())
+}
+
+func textList() *huma.Schema {
+	return &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}
+}
+
+type commandSchema struct{}
+
+func (commandSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "A list is executed as it is, a string goes to /bin/sh -c.",
+		OneOf:       []*huma.Schema{{Type: huma.TypeString}, textList()},
+	}
+}
+
+type timerSchema struct{}
+
+func (timerSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "One timer, or several.",
+		OneOf:       []*huma.Schema{{Type: huma.TypeString}, textList()},
+	}
+}
+
+type retrySchema struct{}
+
+func (retrySchema) Schema(r huma.Registry) *huma.Schema {
+	type Retry job.Retry
+	return &huma.Schema{
+		Description: "Further attempts after the first: how many, or how.",
+		OneOf:       []*huma.Schema{{Type: huma.TypeInteger}, r.Schema(reflect.TypeFor[Retry](), true, "Retry")},
+	}
+}
+
+// tidy makes the document say what the server does: lists are never null, problems are its own.
+func tidy(doc *huma.OpenAPI) {
+	schemas := doc.Components.Schemas.Map()
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+	for _, s := range schemas {
+		notNull(s)
+	}
+	for _, path := range doc.Paths {
+		for _, op := range []*huma.Operation{path.Get, path.Put, path.Post, path.Patch, path.Delete} {
+			if op == nil {
+				continue
+			}
+			for _, p := range op.Parameters {
+				notNull(p.Schema)
+			}
+			for _, r := range op.Responses {
+				for _, m := range r.Content {
+					notNull(m.Schema)
+				}
+			}
+		}
+	}
+}
+
+func notNull(s *huma.Schema) {
+	if s == nil {
+		return
+	}
+	if s.Type == huma.TypeArray {
+		s.Nullable = false
+	}
+	notNull(s.Items)
+	for _, p := range s.Properties {
+		notNull(p)
+	}
+}
+
+// document describes the body of an operation that reads it as it is.
+func document(description string, kinds map[string]*huma.Schema) func(*huma.Operation) {
+	return func(op *huma.Operation) {
+		op.SkipValidateBody = true
+		op.RequestBody = &huma.RequestBody{Description: description, Required: true, Content: map[string]*huma.MediaType{}}
+		for kind, schema := range kinds {
+			op.RequestBody.Content[kind] = &huma.MediaType{Schema: schema}
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/internal/master"
+	"github.com/rota-dev/rota/job"
+)
+
+// TaskPath is the reference of a task in a path. Its names have been checked.
+type TaskPath struct {
+	Group string `path:"group" doc:"The task's group"`
+	Name  string `path:"name" doc:"The task's name"`
+}
+
+func (p TaskPath) ref() job.TaskRef { return job.TaskRef{Group: p.Group, Name: p.Name} }
+
+type applyInput struct {
+	DryRun  bool     `query:"dry_run" doc:"Change nothing, but say what would"`
+	Prune   []string `query:"prune,explode" doc:"Delete the tasks of this group that are not among those applied"`
+	File    string   `query:"file" maxLength:"4096" doc:"The name of the file, for errors"`
+	Kind    string   `header:"Content-Type"`
+	RawBody []byte
+}
+
+type putInput struct {
+	TaskPath
+	Match   string `header:"If-Match" doc:"The revision that was read; another one is a conflict"`
+	None    string `header:"If-None-Match" doc:"*: only where there is no such task"`
+	RawBody []byte
+}
+
+func (s *server) taskRoutes(a huma.API) {
+	schemas := a.OpenAPI().Components.Schemas
+	task := schemas.Schema(reflect.TypeFor[job.Task](), true, "Task")
+	tasks := &huma.Schema{Type: huma.TypeArray, Items: task}
+	text := &huma.Schema{Type: huma.TypeString}
+
+	handle(s, a, route{http.MethodPost, "/apply", "apply", "Create or change tasks; nothing is written unless all are valid", RoleEditor}, s.apply,
+		document("A list of tasks, or the text of a task file.", map[string]*huma.Schema{"application/json": tasks, "application/yaml": text}))
+	type listInput struct {
+		Group string `query:"group"`
+		Name  string `query:"name"`
+	}
+	handle(s, a, route{http.MethodGet, "/tasks", "list-tasks", "List tasks", RoleViewer},
+		func(ctx context.Context, in *listInput) (*answer[[]client.TaskView], error) {
+			if err := checkNames([2]string{"group", in.Group}, [2]string{"name", in.Name}); err != nil {
+				return nil, err
+			}
+			views, err := s.master.Tasks(ctx, in.Group, in.Name)
+			for i := range views {
+				whole(&views[i])
+			}
+			return &answer[[]client.TaskView]{list(views)}, err
+		})
+	handle(s, a, route{http.MethodGet, "/tasks/{group}/{name}", "get-task", "Read a task", RoleViewer},
+		func(ctx context.Context, in *TaskPath) (*tagged[*client.TaskView], error) {
+			v, err := s.master.Task(ctx, in.ref())
+			if err != nil {
+				return nil, err
+			}
+			whole(v)
+			return &tagged[*client.TaskView]{etag(v.Revision), v}, nil
+		})
+	handle(s, a, route{http.MethodPut, "/tasks/{group}/{name}", "put-task", "Write a task", RoleEditor}, s.put,
+		document("The task.", map[string]*huma.Schema{"application/json": task}))
+	type deleteInput struct {
+		TaskPath
+		Match string `header:"If-Match" doc:"The revision that was read; another one is a conflict"`
+	}
+	handle(s, a, route{http.MethodDelete, "/tasks/{group}/{name}", "delete-task", "Delete a task", RoleEditor},
+		func(ctx context.Context, in *deleteInput) (*nothing, error) {
+			rev, err := parseETag(in.Match)
+			if err != nil {
+				return nil, err
+			}
+			return nil, s.master.Delete(ctx, in.ref(), rev)
+		})
+	handle(s, a, route{http.MethodPost, "/tasks/{group}/{name}/pause", "pause-task", "Keep a task from being fired", RoleOperator},
+		func(ctx context.Context, in *TaskPath) (*tagged[*job.TaskEntry], error) {
+			return entry(s.master.Pause(ctx, in.ref(), principal(ctx).Name))
+		})
+	handle(s, a, route{http.MethodPost, "/tasks/{group}/{name}/resume", "resume-task", "Undo a pause", RoleOperator},
+		func(ctx context.Context, in *TaskPath) (*tagged[*job.TaskEntry], error) {
+			return entry(s.master.Resume(ctx, in.ref(), principal(ctx).Name))
+		})
+	handle(s, a, route{http.MethodGet, "/groups", "list-groups", "List the groups of tasks", RoleViewer},
+		func(ctx context.Context, _ *nothing) (*answer[[]client.Group], error) {
+			groups, err := s.master.Groups(ctx)
+			return &answer[[]client.Group]{list(groups)}, err
+		})
+}
+
+// whole makes a view's lists lists, also where they are empty.
+func whole(v *client.TaskView) { v.Nodes, v.Next = list(v.Nodes), list(v.Next) }
+
+func entry(e *job.TaskEntry, err error) (*tagged[*job.TaskEntry], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &tagged[*job.TaskEntry]{etag(e.Revision), e}, nil
+}
+
+func (s *server) apply(ctx context.Context, in *applyInput) (*answer[[]client.Applied], error) {
+	tasks, err := readTasks(in)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range in.Prune {
+		if err := job.CheckName("group", g); err != nil {
+			return nil, err
+		}
+	}
+	applied, err := s.master.Apply(ctx, tasks, master.ApplyOptions{DryRun: in.DryRun, Prune: in.Prune})
+	for i := range applied {
+		applied[i].Nodes = list(applied[i].Nodes)
+	}
+	return &answer[[]client.Applied]{list(applied)}, err
+}
+
+// readTasks reads the body of an apply: JSON is a list of tasks, anything else the text of a task file.
+func readTasks(in *applyInput) ([]job.Task, error) {
+	kind, _, _ := mime.ParseMediaType(in.Kind)
+	if kind != "application/json" || in.File != "" {
+		return job.ReadTasks(in.File, in.RawBody)
+	}
+	var items []json.RawMessage
+	if err := json.Unmarshal(in.RawBody, &items); err != nil {
+		return nil, job.Errorf(job.CodeInvalid, "the body is no list of tasks: %w", err).
+			WithHint("send a JSON list, or the text of a task file as application/yaml")
+	}
+	tasks := make([]job.Task, 0, len(items))
+	seen := map[job.TaskRef]int{}
+	var f job.Faults
+	for i, item := range items {
+		t, err := job.DecodeTask(item)
+		if err != nil {
+			f.Fields = append(f.Fields, below(fmt.Sprintf("[%d]", i), err)...)
+			continue
+		}
+		if first, ok := seen[t.Ref()]; ok {
+			f.Add(fmt.Sprintf("[%d].name", i), "task %s stands here a second time; the first is [%d]", t.Ref(), first)
+		}
+		seen[t.Ref()] = i
+		tasks = append(tasks, t)
+	}
+	return tasks, f.Err("the tasks are not valid")
+}
+
+// below puts the fields of an error below a path. Lines and columns are of an element that the sender did not see as a text.
+func below(path string, err error) []job.FieldError {
+	var e *job.Error
+	if !errors.As(err, &e) || len(e.Fields) == 0 {
+		return []job.FieldError{{Path: path, Message: err.Error()}}
+	}
+	fields := make([]job.FieldError, len(e.Fields))
+	for i, f := range e.Fields {
+		f.Line, f.Column = 0, 0
+		f.Path = strings.TrimSuffix(path+"."+f.Path, ".")
+		fields[i] = f
+	}
+	return fields
+}
+
+func (s *server) put(ctx context.Context, in *putInput) (*answer[client.Applied], error) {
+	t, err := readTask(in.ref(), in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	rev, err := parseETag(in.Match)
+	if err != nil {
+		return nil, err
+	}
+	var applied master.Applied
+	if rev == 0 && strings.TrimSpace(in.None) != "*" {
+		var all []master.Applied
+		if all, err = s.master.Apply(ctx, []job.Task{t}, master.ApplyOptions{}); err == nil && len(all) == 1 {
+			applied = all[0]
+		}
+	} else {
+		applied, err = s.master.Put(ctx, t, rev)
+	}
+	applied.Nodes = list(applied.Nodes)
+	return &answer[client.Applied]{applied}, err
+}
+
+// readTask reads a task that is to stand at a path. Group and name may be left out of it.
+func readTask(ref job.TaskRef, body []byte) (job.Task, error) {
+	var head struct {
+		Group *json.RawMessage `json:"group"`
+		Name  *json.RawMessage `json:"name"`
+	}
+	if trimmed := bytes.TrimSpace(body); json.Unmarshal(trimmed, &head) == nil && len(trimmed) > 1 && trimmed[0] == '{' {
+		var add []byte
+		if head.Group == nil {
+			add = fmt.Appendf(add, `"group":%q,`, ref.Group)
+		}
+		if head.Name == nil {
+			add = fmt.Appendf(add, `"name":%q,`, ref.Name)
+		}
+		if rest := bytes.TrimSpace(trimmed[1:]); len(rest) > 0 && rest[0] == '}' {
+			add = bytes.TrimSuffix(add, []byte(","))
+		}
+		body = append(append([]byte{'{'}, add...), trimmed[1:]...)
+	}
+	t, err := job.DecodeTask(body)
+	if err == nil && t.Ref() != ref {
+		err = job.Errorf(job.CodeInvalid, "the task is %s, the path says %s", t.Ref(), ref)
+	}
+	return t, err
+}
+
+func etag(rev int64) string { return `"` + strconv.FormatInt(rev, 10) + `"` }
+
+// parseETag reads a revision; 0: there is none.
+func parseETag(s string) (int64, error) {
+	s = strings.TrimSpace(s)
+	if s == "" || s == "*" {
+		return 0, nil
+	}
+	rev, err := strconv.ParseInt(strings.Trim(strings.TrimPrefix(s, "W/"), `"`), 10, 64)
+	if err != nil || rev <= 0 {
+		return 0, job.Errorf(job.CodeInvalid, "If-Match %.40q is not a revision", s).WithHint("give back the ETag of the answer")
+	}
+	return rev, nil
+}
