@@ -3,7 +3,7 @@
 //
 // # How it works
 //
-// A run is one child with a session and process group of its own, fed from a sealed memory file and writing
+// A run is one child with a process group of its own, fed from a sealed memory file and writing
 // into one pipe. One goroutine, the loop, watches the pipes and the pidfds of all runs through one
 // epoll set: it takes output as it comes, reaps the main process, and closes Done. A run that
 // nobody has to kill thus costs its fork and exec and hardly anything else: no goroutine, no thread

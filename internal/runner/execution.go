@@ -28,6 +28,8 @@ type execution struct {
 	sink   Sink
 	done   chan struct{}
 	exited chan struct{} // closed when the main process has exited while terminate is at work
+	now    chan struct{} // closed to end the grace
+	tied   bool
 
 	mu    sync.Mutex
 	pidfd int
@@ -79,6 +81,17 @@ func (x *execution) Kill(by string) {
 		by = "an unnamed caller"
 	}
 	x.stop(job.Killed, "killed by "+by)
+}
+
+func (x *execution) KillNow(by string) {
+	x.mu.Lock()
+	select {
+	case <-x.now:
+	default:
+		close(x.now)
+	}
+	x.mu.Unlock()
+	x.Kill(by)
 }
 
 // stop has the tree ended, unless the run has ended or is being ended already.
@@ -166,12 +179,15 @@ func (x *execution) mainExited(buf []byte) bool {
 	if x.ended {
 		return true
 	}
-	if x.cause == "" {
+	if x.cause == "" && !x.tied {
 		return x.reap(buf, syscall.WNOHANG)
 	}
 	var info unix.Siginfo
 	if err := unix.Waitid(unix.P_PID, x.pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil); err == nil && info.Signo == 0 {
 		return false
+	}
+	if x.cause == "" {
+		return x.reap(buf, 0)
 	}
 	select {
 	case <-x.exited:
@@ -183,6 +199,9 @@ func (x *execution) mainExited(buf []byte) bool {
 
 // reap takes the exit status of the main process and, if it had one, completes the run. mu is held.
 func (x *execution) reap(buf []byte, options int) bool {
+	if x.tied { // while the number of the process is still its own
+		x.r.guard.remove(x.result)
+	}
 	var status syscall.WaitStatus
 	var usage syscall.Rusage
 	pid, err := syscall.Wait4(x.pid, &status, options, &usage)
@@ -208,7 +227,7 @@ func (x *execution) reap(buf []byte, options int) bool {
 		Begin: x.begin, End: end, OutputBytes: x.out.total,
 		Usage: job.Usage{
 			UserMS: usage.Utime.Nano() / int64(time.Millisecond), SystemMS: usage.Stime.Nano() / int64(time.Millisecond),
-			MaxRSSKB: usage.Maxrss,
+			MaxRSSKB: maxRSS(usage),
 		},
 	}
 	x.exit.Output, x.exit.OutputTruncated = x.out.result()
@@ -270,4 +289,14 @@ func (x *execution) note(format string, args ...any) {
 func (x *execution) complete() {
 	close(x.done)
 	x.r.gone(x)
+}
+
+// maxRSS is the most memory that the processes of a run had at a time, in KiB, or 0 where that isn't known. Until exec a
+// child shares the agent's memory, and the kernel counts that as the child's: only what goes beyond it says something.
+func maxRSS(usage syscall.Rusage) int64 {
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil || usage.Maxrss <= own.Maxrss {
+		return 0
+	}
+	return usage.Maxrss
 }

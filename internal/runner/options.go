@@ -24,8 +24,8 @@ type Options struct {
 	Follow func(job.Exec) Sink
 }
 
-// Sink takes output as it comes, in order and never concurrently for one execution. It must not block: it is called from
-// the loop that serves every run.
+// Sink takes output as it comes, in order and never concurrently for one execution. It must neither block nor call the
+// execution: it is called from the loop that serves every run.
 type Sink interface {
 	Chunk(Chunk)
 }

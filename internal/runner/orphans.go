@@ -15,18 +15,18 @@ import (
 // somebody else's child: not of a run's main process, nor of one that another part of the program started. So it goes by
 // where a dead child of ours stands:
 //
-//   - in our own session: only we ourselves start such; left alone
-//   - in the session of another process: that was a run's, and this is one of its descendants; buried
-//   - at the head of a session of its own: most likely a daemon that a run left behind, but whoever starts a
-//     child with Setsid has such a one too; buried when it is still there at the next visit
+//   - in our own process group: only we ourselves start such; left alone
+//   - in the group of another process: that was a run's, and this is one of its descendants; buried
+//   - at the head of a group of its own: most likely a daemon that a run left behind, but whoever starts a
+//     child with Setpgid or Setsid has such a one too; buried when it is still there at the next visit
 type orphans struct {
 	r       *Runner
 	armed   atomic.Bool
 	wake    chan struct{}
 	stop    chan struct{}
 	stopped chan struct{}
-	sid     int
-	before  map[int]uint64 // heads of sessions that were seen dead at the last visit, with their start
+	pgrp    int
+	before  map[int]uint64 // heads of groups that were seen dead at the last visit, with their start
 }
 
 const (
@@ -35,8 +35,7 @@ const (
 )
 
 func startOrphans(r *Runner) *orphans {
-	o := &orphans{r: r, wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
-	o.sid, _ = unix.Getsid(0)
+	o := &orphans{r: r, pgrp: unix.Getpgrp(), wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	go o.run()
 	return o
 }
@@ -105,11 +104,11 @@ func (o *orphans) visit() bool {
 	}
 	heads, found := map[int]uint64{}, false
 	for _, p := range list {
-		if p.ppid != os.Getpid() || !p.dead() || p.sid == o.sid || o.r.main(p.pid) {
+		if p.ppid != os.Getpid() || !p.dead() || p.pgrp == o.pgrp || o.r.main(p.pid) {
 			continue
 		}
 		found = true
-		if p.sid == p.pid && o.before[p.pid] != p.start {
+		if p.pgrp == p.pid && o.before[p.pid] != p.start {
 			heads[p.pid] = p.start
 			continue
 		}

@@ -23,12 +23,14 @@ type Runner struct {
 	log     *slog.Logger
 	follow  func(job.Exec) Sink
 	gate    chan struct{}
-	null    int // /dev/null, the stdin of those that are given none
+	null    int  // /dev/null, the stdin of those that are given none
+	session bool // children get a session of their own
 	loop    *loop
 	results *results
 	users   accounts
 	scans   scans
 	orphans *orphans
+	guard   *guard
 
 	mu      sync.Mutex
 	closed  bool
@@ -41,7 +43,7 @@ var _ job.Runner = (*Runner)(nil)
 // New makes a runner. The process becomes a child sub-reaper for good (PR_SET_CHILD_SUBREAPER): what the
 // descendants of its children leave behind becomes its child, so that no process of a run gets lost, and the runner
 // buries those that die. A program that starts children of its own beside the runner keeps their exit status, if it either
-// leaves them in its own session or waits for them at once. The descriptors that the process inherited,
+// leaves them in its own process group or waits for them at once. The descriptors that the process inherited,
 // but for 0, 1 and 2, are marked close-on-exec.
 func New(o Options) (*Runner, error) {
 	if o.Logger == nil {
@@ -71,9 +73,10 @@ func New(o Options) (*Runner, error) {
 	}
 	r := &Runner{
 		log: o.Logger, follow: o.Follow, gate: make(chan struct{}, o.Starts), null: null,
-		loop: loop, results: results, running: map[int]*execution{},
+		session: hasTerminal(), loop: loop, results: results, running: map[int]*execution{},
 	}
 	r.orphans = startOrphans(r)
+	r.guard = newGuard(r)
 	return r, nil
 }
 
@@ -118,7 +121,7 @@ func (r *Runner) start(ctx context.Context, e job.Exec) (*execution, error) {
 	}
 	x := &execution{
 		r: r, marker: "ROTA_RESULT=" + result, result: result, acc: acc, grace: e.Grace, pidfd: -1,
-		done: make(chan struct{}), exited: make(chan struct{}), out: output{half: max(e.OutputLimit/2, 1)},
+		done: make(chan struct{}), exited: make(chan struct{}), now: make(chan struct{}), tied: e.Tied, out: output{half: max(e.OutputLimit/2, 1)},
 	}
 	if r.follow != nil {
 		x.sink = r.follow(e)
@@ -173,16 +176,36 @@ func (x *execution) spawn(ctx context.Context, c *command, stdin []byte) error {
 		}
 		pipes = append(pipes, p)
 	}
-	var err error
-	x.begin = time.Now()
-	x.pid, x.pidfd, err = c.spawn(in, pipes[0].w, pipes[len(pipes)-1].w)
-	if err != nil {
+	if err := x.execute(c, in, pipes); err != nil {
 		closePipes(pipes)
-		return c.explain(err)
+		return err
 	}
 	for _, p := range pipes {
 		unix.Close(p.w)
 		x.outs = append(x.outs, &source{fd: p.r, stream: p.stream, x: x})
+	}
+	return nil
+}
+
+// execute forks. The guard knows of a tied execution before that, so that there is no moment at which it would be left out.
+func (x *execution) execute(c *command, in int, pipes []pipe) (err error) {
+	if x.tied {
+		if err := x.r.guard.add(0, x.result); err != nil {
+			return err
+		}
+	}
+	x.begin = time.Now()
+	x.pid, x.pidfd, err = c.spawn(in, pipes[0].w, pipes[len(pipes)-1].w, x.r.session)
+	if err != nil {
+		if x.tied {
+			x.r.guard.remove(x.result)
+		}
+		return c.explain(err)
+	}
+	if x.tied {
+		if err := x.r.guard.add(x.pid, x.result); err != nil {
+			x.r.log.Error("the guard of a tied execution can't be told its process", "pid", x.pid, "error", err)
+		}
 	}
 	return nil
 }
@@ -250,6 +273,7 @@ func (r *Runner) Close() error {
 	if !first {
 		return nil
 	}
+	r.guard.close()
 	r.orphans.close()
 	r.loop.close()
 	return errors.Join(r.results.clean(), unix.Close(r.null))

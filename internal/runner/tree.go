@@ -4,6 +4,7 @@ package runner
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,13 @@ import (
 
 // tree is what is known of the processes of a run that is being ended.
 type tree struct {
-	x       *execution
+	log    *slog.Logger
+	root   proc                   // the main process
+	held   bool                   // it is an unreaped child of ours, so that its number and its group's can't be another's
+	marker string                 // the entry in the environment of the run's processes
+	list   func() ([]proc, error) // every process, as of now
+	other  func(pid int) bool     // the main process of another run
+
 	members map[int]uint64 // every process ever seen in it, with its start
 	alive   []proc         // at the last look, but for those beyond reach
 	beyond  map[int]uint64 // those that the agent may not signal
@@ -25,9 +32,9 @@ type tree struct {
 // look finds the members that are alive. It also buries adopted ones that are dead.
 func (t *tree) look() {
 	t.alive = t.alive[:0]
-	all, err := t.x.r.scans.fresh()
+	all, err := t.list()
 	if t.blind = err != nil; t.blind {
-		t.x.r.log.Error("the processes of a run can't be listed; only its process group is ended", "pid", t.x.pid, "error", err)
+		t.log.Error("the processes of a run can't be listed; only its process group is ended", "pid", t.root.pid, "error", err)
 		return
 	}
 	mine := make(map[int]bool, len(t.members)+8)
@@ -44,7 +51,7 @@ func (t *tree) look() {
 		switch {
 		case !mine[p.pid]:
 		case p.dead():
-			if p.pid != t.x.pid && p.ppid == os.Getpid() {
+			if p.pid != t.root.pid && p.ppid == os.Getpid() {
 				_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil)
 			}
 		case t.beyond[p.pid] != p.start:
@@ -58,23 +65,28 @@ func (t *tree) owns(p proc) bool {
 	if start, ok := t.members[p.pid]; ok && start == p.start {
 		return true
 	}
-	// The main process is not reaped before its tree is gone, so that its number stays its own.
-	if p.pid == t.x.pid || p.sid == t.x.pid || p.pgrp == t.x.pid {
+	if p.pid == t.root.pid {
+		return t.held || p.start == t.root.start
+	}
+	if p.sid == t.root.pid || p.pgrp == t.root.pid {
 		return true
 	}
-	return p.ppid == os.Getpid() && !p.dead() && !t.x.r.main(p.pid) && carries(p.pid, t.x.marker)
+	// What a run left behind was adopted by us or, where we are not the agent that ran it, by whoever it may be.
+	return (p.ppid == os.Getpid() || !t.held) && !p.dead() && !t.other(p.pid) && carries(p.pid, t.marker)
 }
 
 // signal sends sig to every living member.
 func (t *tree) signal(sig syscall.Signal) {
-	_ = syscall.Kill(-t.x.pid, sig) // at once, so that no member can fork past it
+	if t.held {
+		_ = syscall.Kill(-t.root.pid, sig) // at once, so that no member can fork past it
+	}
 	for _, p := range t.alive {
-		if p.pid == t.x.pid || p.pgrp == t.x.pid && sig != syscall.SIGKILL {
+		if t.held && p.pgrp == t.root.pid && sig != syscall.SIGKILL {
 			continue
 		}
 		if err := signalProcess(p, sig); err == unix.EPERM {
 			t.beyond[p.pid] = p.start
-			t.x.r.log.Error("a process of a run belongs to another user and can't be ended", "run", t.x.marker, "pid", p.pid)
+			t.log.Error("a process of a run belongs to another user and can't be ended", "run", t.marker, "pid", p.pid)
 		}
 	}
 }
@@ -100,19 +112,29 @@ func signalProcess(p proc, sig syscall.Signal) error {
 
 // terminate ends the tree: SIGTERM, grace, SIGKILL. When it returns nobody is left, and the run has ended.
 func (x *execution) terminate() {
-	t := &tree{x: x, members: map[int]uint64{}, beyond: map[int]uint64{}}
+	t := &tree{
+		log: x.r.log, root: proc{pid: x.pid}, held: true, marker: x.marker, list: x.r.scans.fresh, other: x.r.main,
+		members: map[int]uint64{}, beyond: map[int]uint64{},
+	}
 	grace := time.NewTimer(x.grace)
 	defer grace.Stop()
 	t.look()
-	t.signal(syscall.SIGTERM)
-	t.signal(syscall.SIGCONT) // one that is stopped could not obey
+	select {
+	case <-x.now:
+	default:
+		t.signal(syscall.SIGTERM)
+		t.signal(syscall.SIGCONT) // one that is stopped could not obey
+	}
+	gone := false
 	select {
 	case <-x.exited:
-		t.wait(grace.C, func() {})
+		gone = t.wait(grace.C, x.now, func() {})
+	case <-x.now:
 	case <-grace.C:
 	}
-	if t.look(); len(t.alive) > 0 || t.blind {
-		t.kill()
+	if !gone {
+		t.look()
+		t.kill(nil)
 	}
 	<-x.exited
 	x.mu.Lock()
@@ -124,35 +146,37 @@ func (x *execution) terminate() {
 }
 
 // kill stops everybody before it kills anybody: a process that is stopped can't fork, and its children can't lose
-// the parent by which they are known.
-func (t *tree) kill() {
+// the parent by which they are known. It tells whether nobody is left, which it waits for until stop is closed.
+func (t *tree) kill(stop <-chan struct{}) bool {
 	for seen := -1; len(t.members) > seen; t.look() {
 		seen = len(t.members)
 		t.signal(syscall.SIGSTOP)
 	}
 	t.signal(syscall.SIGKILL)
 	looks := 0
-	t.wait(nil, func() {
+	return t.wait(nil, stop, func() {
 		t.signal(syscall.SIGKILL)
-		if looks++; looks == 20 {
-			t.x.r.log.Error("processes of a run do not die of SIGKILL; the run goes on", "run", t.x.marker, "pid", t.alive[0].pid, "count", len(t.alive))
+		if looks++; looks == 20 && len(t.alive) > 0 {
+			t.log.Error("processes of a run do not die of SIGKILL; the run goes on", "run", t.marker, "pid", t.alive[0].pid, "count", len(t.alive))
 		}
 	})
 }
 
-// wait looks, ever less often, until nobody is alive or the deadline has come. again is called after each look
-// that found somebody.
-func (t *tree) wait(deadline <-chan time.Time, again func()) {
+// wait looks, ever less often, until nobody is alive, the deadline has come or now is closed. again is called after each look
+// that found somebody. It tells whether nobody is alive, as far as can be seen.
+func (t *tree) wait(deadline <-chan time.Time, now <-chan struct{}, again func()) bool {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	for delay := time.Millisecond; ; delay = min(2*delay, 250*time.Millisecond) {
+	for delay := time.Millisecond; ; delay = min(2*delay, 500*time.Millisecond) {
 		select {
 		case <-deadline:
-			return
+			return false
+		case <-now:
+			return false
 		case <-pause.C:
 		}
 		if t.look(); len(t.alive) == 0 {
-			return
+			return true
 		}
 		again()
 		pause.Reset(delay)
