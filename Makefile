@@ -1,0 +1,48 @@
+# What can be done here. `make` lists it.
+
+GO       ?= go
+GOFLAGS  ?=
+BIN      := bin/rota
+LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+export CGO_ENABLED ?= 0
+
+.PHONY: help run build test race check fmt bench fuzz chaos deps clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+build: ## build bin/rota
+	$(GO) build -trimpath -o $(BIN) ./cmd/rota
+
+run: build ## build everything and start it with the example tasks
+	$(BIN) up -f examples $(ARGS)
+
+deps: ## install what the tests need besides Go (PostgreSQL)
+	@sh test/deps.sh
+
+test: deps ## run every test
+	$(GO) test -timeout 20m ./...
+
+race: deps ## run every test with the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./...
+
+check: ## format, vet, lint
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(LINT) run ./...
+
+fmt: ## format
+	gofmt -w $$(git ls-files '*.go')
+
+bench: ## measure, and write docs/benchmarks.md
+	$(GO) run ./test/bench
+
+fuzz: ## fuzz every parser for FUZZTIME (30s) each
+	sh test/fuzz.sh $(or $(FUZZTIME),30s)
+
+chaos: ## kill real clusters for SECONDS (300) on end
+	ROTA_CHAOS_SECONDS=$(or $(SECONDS),300) $(GO) test -v -timeout 60m ./test/cluster
+
+clean: ## remove what was built
+	rm -rf bin
