@@ -102,10 +102,13 @@ func (l layout) span(parts ...string) (key, end string, err error) {
 		return "", "", job.Errorf(job.CodeInvalid, "a key of %s has %d parts, found %d", l.root, len(l.parts), len(parts))
 	}
 	k, err := l.join(parts)
-	if len(parts) == len(l.parts) {
-		return strings.TrimSuffix(k, "/"), "", err
+	if err != nil {
+		return "", "", err
 	}
-	return k, prefixEnd(k), err
+	if len(parts) == len(l.parts) {
+		return strings.TrimSuffix(k, "/"), "", nil
+	}
+	return k, prefixEnd(k), nil
 }
 
 func (l layout) join(parts []string) (string, error) {
