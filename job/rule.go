@@ -78,6 +78,10 @@ func (r *Rule) parse(f *Faults, prefix string, lines []string) {
 	if len(lines) == 0 {
 		return
 	}
+	if len(lines) > schedule.MaxTimers {
+		f.Add(prefix+"timer", "there are %d timers, at most %d are allowed", len(lines), schedule.MaxTimers)
+		return
+	}
 	s, err := schedule.ParseAll(lines, opts)
 	if err != nil {
 		r.addTimerErrors(f, prefix, lines, err)
@@ -105,6 +109,10 @@ func (r *Rule) window(f *Faults, prefix string, loc *time.Location) schedule.Win
 	if !w.Start.IsZero() && !w.End.IsZero() && !w.End.After(w.Start) {
 		f.Add(prefix+"end", "the end is not after the start")
 		w = schedule.Window{}
+	}
+	if len(r.Exclude) > maxExclude {
+		f.Add(prefix+"exclude", "there are %d ranges, at most %d are allowed", len(r.Exclude), maxExclude)
+		return w
 	}
 	for i, text := range r.Exclude {
 		x, err := schedule.ParseRange(text)

@@ -20,6 +20,9 @@ const (
 	inDouble                 // the quotes are closed, 'value' follows, and they are opened again
 )
 
+// maxBrackets bounds how deep a shell line with values can be.
+const maxBrackets = 10_000
+
 // FillShell puts the values into a shell line, each as one quoted word: whatever it holds, the shell reads it as
 // data. It may stand by itself or in double quotes; where quoting could not hold it (in backquotes, here-documents,
 // arithmetic, ${…}, $'…', comments, single quotes, what eval or a nested sh -c would read again) it is an error.
@@ -52,6 +55,9 @@ func (t *Template) quoting() (map[int]quoting, []FieldError) {
 	line, stands := t.standIns()
 	if len(stands) == 0 {
 		return nil, nil
+	}
+	if n := strings.Count(line, "(") + strings.Count(line, "{"); n > maxBrackets {
+		return nil, []FieldError{{Message: fmt.Sprintf("a shell line with values has %d brackets, at most %d are allowed", n, maxBrackets)}}
 	}
 	places, faults := t.contexts(line, stands, syntax.LangBash)
 	if len(faults) > 0 {

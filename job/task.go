@@ -354,5 +354,8 @@ func (r Retry) Wait(n int) time.Duration {
 			return limit
 		}
 	}
-	return min(time.Duration(wait), limit)
+	if wait >= float64(limit) {
+		return limit // before the conversion, which the largest numbers would overflow
+	}
+	return time.Duration(wait)
 }

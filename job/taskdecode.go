@@ -27,6 +27,7 @@ type decoder struct {
 	keys   map[string]*yaml.Node // of entries of maps and fields
 	visits int
 	depth  int
+	over   bool // a bound is passed, and what follows is not looked at
 }
 
 func newDecoder(src *source) *decoder {
@@ -60,9 +61,10 @@ func (d *decoder) enter(n *yaml.Node, path string) *yaml.Node {
 		n = n.Alias
 	}
 	if d.visits++; d.visits > maxVisits || d.depth >= maxDepth {
-		if d.visits <= maxVisits || d.visits == maxVisits+1 {
-			d.fail(at, path, "", "the document is too deep, or its aliases stand for too much")
+		if !d.over {
+			d.fail(at, path, "", "the document is too large or too deep, or its aliases stand for too much")
 		}
+		d.over = true
 		return nil
 	}
 	d.depth++

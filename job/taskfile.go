@@ -162,6 +162,9 @@ func (r *fileReader) document(src *source, root *yaml.Node) []Task {
 func (r *fileReader) list(d *decoder, n *yaml.Node, path string) []Task {
 	tasks := make([]Task, 0, len(n.Content))
 	for i, item := range n.Content {
+		if d.over || len(r.faults) > 10*maxFaults {
+			break
+		}
 		at := fmt.Sprintf("%s[%d]", path, i)
 		tasks = append(tasks, r.task(d, item, at))
 	}
@@ -173,6 +176,10 @@ func (r *fileReader) task(d *decoder, n *yaml.Node, path string) Task {
 	var t Task
 	before := len(d.faults)
 	d.decodeTask(&t, n, path)
+	if d.over {
+		r.faults, d.faults = append(r.faults, d.faults...), nil
+		return t
+	}
 	// What could not be read is not complained of a second time.
 	unread := d.faults[before:]
 	t.Complete()

@@ -26,7 +26,11 @@ func (s *source) explain(err error) (f FieldError, mended bool) {
 	}
 	f = FieldError{Line: e.Mark.Line, Column: e.Mark.Column}
 	for _, n := range []int{e.ContextMark.Line, e.Mark.Line, e.Mark.Line - 1} {
-		if fault, line, ok := unquoted(s.line(n)); ok {
+		fault, line, ok := unquoted(s.line(n))
+		if ok && strings.HasPrefix(e.Message, "unknown anchor") && !strings.Contains(fault.Hint, " *") && !strings.Contains(fault.Hint, "* ") {
+			break // an alias was meant
+		}
+		if ok {
 			fault.Line = n
 			s.text[n-1] = line
 			return fault, true

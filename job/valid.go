@@ -50,11 +50,8 @@ func (t *Task) checkFires(f *Faults, prefix string, now time.Time) {
 	if r.Mode != Cycle || r.Valid() != nil || r.Schedule.Reboot() || !r.Next(now).IsZero() {
 		return
 	}
-	hint := "is there such a date?"
-	switch {
-	case !r.Schedule.Prev(now).IsZero():
-		hint = "its last time has passed"
-	case t.Start != "" || t.End != "" || len(t.Exclude) > 0:
+	hint := "its last time has passed"
+	if r.Schedule.Prev(now).IsZero() {
 		hint = "see start, end and exclude"
 	}
 	f.AddHint(prefix+"timer", hint, "timer %q never fires after %s", t.Timer, FormatInstant(now))
