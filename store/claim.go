@@ -211,6 +211,9 @@ func (ss *Session) sweepLock(ctx context.Context, key string, leaseID int64) {
 // [job.CodeConflict] where the dispatch was deleted, changed, or started by another session.
 // [job.CodeUnavailable] leaves open whether it was marked: ask again.
 func (ss *Session) StartDispatch(ctx context.Context, d *job.Dispatch) (fence int64, err error) {
+	if d.Started != nil && d.Started.Session != ss.presence.Session {
+		return 0, job.Errorf(job.CodeConflict, "start %s: session %s has started it", d.Run, d.Started.Session)
+	}
 	marked := *d
 	marked.Started = &job.Started{Session: ss.presence.Session, At: ss.s.clock.now().UTC()}
 	op := putOp(dispatchKind, &marked, max(d.Revision, 1))

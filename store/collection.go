@@ -48,27 +48,42 @@ func (c *Collection[T]) notFound(key []string) error {
 // List reads all values below a prefix, at one revision. A document that cannot be read is left
 // alone, logged, and not in the list.
 func (c *Collection[T]) List(ctx context.Context, prefix ...string) (items []*T, rev int64, err error) {
-	const tries = 3
-	for try := 1; ; try++ {
-		items, rev, err = nil, 0, nil
-		for p, e := range c.pages(ctx, c.page(), prefix...) {
+	entries, rev, err := c.gather(ctx, 0, prefix)
+	if err != nil {
+		return nil, 0, err
+	}
+	items = make([]*T, 0, len(entries))
+	for i := range entries {
+		if entries[i].Err == nil {
+			items = append(items, entries[i].Value)
+		}
+	}
+	return items, rev, nil
+}
+
+// gather reads the first n entries, or all when n is 0, at one revision.
+func (c *Collection[T]) gather(ctx context.Context, n int, prefix []string) (entries []Entry[T], rev int64, err error) {
+	size := c.page()
+	if n > 0 {
+		size = min(size, int64(n))
+	}
+	for try := 0; ; try++ {
+		entries, err = nil, nil
+		for p, e := range c.pages(ctx, size, prefix...) {
 			if err = e; err != nil {
 				break
 			}
-			rev = p.rev
-			for i := range p.entries {
-				if p.entries[i].Err == nil {
-					items = append(items, p.entries[i].Value)
-				}
+			entries, rev = append(entries, p.entries...), p.rev
+			if n > 0 && len(entries) >= n {
+				return entries[:n], rev, nil
 			}
 		}
-		if try < tries && errors.Is(err, errCompacted) {
-			continue // a compaction between two pages
+		if err == nil {
+			return entries, rev, nil
 		}
-		if err != nil {
+		if try == 2 || !errors.Is(err, errCompacted) { // else there was a compaction between two pages
 			return nil, 0, err
 		}
-		return items, rev, nil
 	}
 }
 
@@ -94,17 +109,11 @@ func (c *Collection[T]) Pages(ctx context.Context, size int, prefix ...string) i
 
 // First reads the first n entries below a prefix, in the order of their keys.
 func (c *Collection[T]) First(ctx context.Context, n int, prefix ...string) ([]Entry[T], error) {
-	var entries []Entry[T]
-	for p, err := range c.pages(ctx, min(int64(n), c.page()), prefix...) {
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, p.entries...)
-		if len(entries) >= n {
-			return entries[:n], nil
-		}
+	if n <= 0 {
+		return nil, nil
 	}
-	return entries, nil
+	entries, _, err := c.gather(ctx, n, prefix)
+	return entries, err
 }
 
 func (c *Collection[T]) page() int64 {

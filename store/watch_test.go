@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,7 +96,7 @@ func TestWatchListsThenStreamsWithoutAGap(t *testing.T) { // ancestor 20
 			t.Fatal(err)
 		}
 		m.until("the deletion", func() bool { return len(m.has) == 7 })
-		if m.synced != 1 {
+		if fx.m != nil && m.synced != 1 { // the shared etcd is compacted by others
 			t.Errorf("synced %d times", m.synced)
 		}
 		cancel()
@@ -178,10 +179,10 @@ func TestWatchBacksOff(t *testing.T) { // ancestor 52
 		defer s.Close()
 		w := follow(t, s.Config().Watch(t.Context()))
 		w.until("synced", func() bool { return w.synced == 1 })
-		calls := 0
+		var calls atomic.Int64
 		m.OnCall(func(_ context.Context, c Call) error {
 			if c.Client == "n1" && !c.After {
-				calls++
+				calls.Add(1)
 				return ErrCut
 			}
 			return nil
@@ -189,8 +190,8 @@ func TestWatchBacksOff(t *testing.T) { // ancestor 52
 		m.Cut("n1")
 		m.Heal("n1")
 		time.Sleep(10 * time.Minute)
-		if calls == 0 || calls > 300 {
-			t.Errorf("%d attempts in ten minutes", calls)
+		if n := calls.Load(); n == 0 || n > 300 {
+			t.Errorf("%d attempts in ten minutes", n)
 		}
 	})
 }
@@ -233,7 +234,6 @@ func TestSlowWatcherLosesNothing(t *testing.T) {
 			}
 		}
 		put1(t, s, "LAST", "1")
-		before := m.puts
 		m.until("the last change", func() bool { return m.has["LAST"] == "1" })
 		want := map[string]string{"LAST": "1", "K4": "0", "K3": "1993"}
 		for _, k := range []int{0, 1, 2, 5, 6, 7, 8, 9} {
@@ -242,8 +242,28 @@ func TestSlowWatcherLosesNothing(t *testing.T) {
 		if !maps.Equal(m.has, want) {
 			t.Errorf("has %v", m.has)
 		}
-		if m.puts-before > 600 {
-			t.Errorf("%d events were kept for a receiver that was away", m.puts-before)
+	})
+}
+
+func TestSlowWatcherKeepsOneEventAKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryOptions{})
+		defer m.Close()
+		s := m.Store()
+		defer s.Close()
+		w := follow(t, s.Config().Watch(t.Context()))
+		w.until("synced", func() bool { return w.synced == 1 })
+		for i := range 20_000 {
+			put1(t, s, fmt.Sprint("K", i%10), fmt.Sprint(i))
+			if i%1000 == 0 {
+				synctest.Wait() // the watch has seen it, the receiver has not
+			}
+		}
+		synctest.Wait()
+		w.until("the last change", func() bool { return w.has["K9"] == "19999" })
+		if w.puts > 10 {
+			t.Errorf("%d events were kept for a receiver that was away", w.puts)
 		}
 	})
 }
