@@ -1,7 +1,6 @@
 package job
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -316,10 +315,3 @@ type Cmd struct {
 // GetID is the identity of the entry in the clock: the job's alone, so that a new version of
 // the rule replaces the old one.
 func (c *Cmd) GetID() string { return c.Hash }
-
-// decodeStrict reads JSON and refuses unknown fields.
-func decodeStrict(data []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	return dec.Decode(v)
-}
