@@ -15,7 +15,8 @@ import (
 // Options of a history. The zero value serves.
 type Options struct {
 	Logger *slog.Logger // nil: none
-	// MaxOpen is how many connections to PostgreSQL are open at most, and how many readers of SQLite; 0: 10 and 4.
+	// MaxOpen is how many connections to PostgreSQL are open at most, and how many readers of SQLite, which
+	// has one writer besides; 0: 10 and 4.
 	MaxOpen int
 	// Timeout bounds a call whose context sets no earlier end, so that a database that went silent is
 	// noticed; 0: 30 s.
@@ -36,8 +37,12 @@ type DB struct {
 	log         *slog.Logger
 	path        string // of SQLite's file
 	file        *fileLock
-	closing     sync.Once
-	closeErr    error
+
+	mu       sync.RWMutex // guards closed, and that calls grows only before it
+	closed   bool
+	calls    sync.WaitGroup
+	closing  sync.Once
+	closeErr error
 }
 
 var _ job.History = (*DB)(nil)
@@ -79,7 +84,7 @@ func Open(ctx context.Context, dsn string, opt Options) (*DB, error) {
 	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
 		err = d.openPostgres(ctx, dsn)
 	case strings.HasPrefix(dsn, "sqlite:"):
-		err = d.openSQLite(ctx, strings.TrimPrefix(dsn, "sqlite:"))
+		err = d.openSQLite(ctx, strings.TrimPrefix(strings.TrimPrefix(dsn, "sqlite:"), "//"))
 	case strings.Contains(dsn, "://"):
 		scheme, _, _ := strings.Cut(dsn, "://")
 		err = job.Errorf(job.CodeInvalid, "history in %q is not supported", scheme).WithHint("use sqlite:PATH or postgres://…")
@@ -114,6 +119,10 @@ func Redact(dsn string) string {
 // Close waits for calls that are under way and releases the database. It may be called more than once.
 func (d *DB) Close() error {
 	d.closing.Do(func() {
+		d.mu.Lock()
+		d.closed = true
+		d.mu.Unlock()
+		d.calls.Wait()
 		if d.read != nil && d.read != d.write {
 			d.closeErr = d.read.Close()
 		}
@@ -137,12 +146,26 @@ func (d *DB) Ping(ctx context.Context) error {
 
 // call runs f within the timeout and gives its error a code.
 func (d *DB) call(ctx context.Context, what string, f func(context.Context) error) error {
+	if !d.enter() {
+		return job.Errorf(job.CodeUnavailable, "history: %s: it is closed", what)
+	}
+	defer d.calls.Done()
 	if err := d.file.check(); err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(ctx, d.opt.Timeout)
 	defer cancel()
 	return d.classify(ctx, what, f(bounded))
+}
+
+// enter counts a call that begins, unless the history is closed.
+func (d *DB) enter() bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if !d.closed {
+		d.calls.Add(1)
+	}
+	return !d.closed
 }
 
 // change runs f in a transaction, again where another master got in its way.

@@ -33,6 +33,9 @@ func (d *DB) openPostgres(ctx context.Context, dsn string) error {
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "rota"
 	}
+	if cfg.StatementCacheCapacity == 512 { // the default; a statement of ours may have 3,000 values, and the server keeps each
+		cfg.StatementCacheCapacity = 64
+	}
 	durable := func(ctx context.Context, c *pgx.Conn) error {
 		_, err := c.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
 		return err

@@ -40,18 +40,21 @@ func (d *DB) openSQLite(ctx context.Context, path string) error {
 	if d.file, err = lockFile(path); err != nil {
 		return err
 	}
-	if err := d.inspect(ctx); err != nil {
+	marked, err := d.inspect(ctx)
+	if err != nil {
 		return err
 	}
 	const common = "_pragma=busy_timeout(5000)&_pragma=temp_store(MEMORY)"
-	if d.write, err = d.pool(1, common+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(4000)&_pragma=cache_size(-32000)&_txlock=immediate"); err != nil {
+	if d.write, err = d.pool(1, common+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(16000)&_pragma=journal_size_limit(134217728)&_pragma=cache_size(-64000)&_txlock=immediate"); err != nil {
 		return err
 	}
 	if err := d.migrate(ctx, d.write); err != nil {
 		return d.sqliteFault(err)
 	}
-	if _, err := d.write.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
-		return d.sqliteFault(err)
+	if !marked {
+		if _, err := d.write.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+			return d.sqliteFault(err)
+		}
 	}
 	readers := d.opt.MaxOpen
 	if readers <= 0 {
@@ -116,28 +119,30 @@ func pathFault(path string, err error) error {
 	return job.Errorf(job.CodeUnavailable, "history file %s: %w", path, err)
 }
 
-// inspect looks at a file through a connection that can't write, and refuses what is not ours or is newer.
-func (d *DB) inspect(ctx context.Context) error {
+// inspect looks at a file through a connection that can't write, and refuses what is not ours or is newer. It
+// tells whether the file has our mark.
+func (d *DB) inspect(ctx context.Context) (marked bool, err error) {
 	if st, err := os.Stat(d.path); err == nil && st.Size() == 0 {
-		return nil
+		return false, nil
 	}
 	db, err := d.pool(1, "mode=ro&_pragma=busy_timeout(5000)&_pragma=query_only(1)")
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer db.Close()
 	var id, tables int64
 	if err := db.QueryRowContext(ctx, "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_master)").Scan(&id, &tables); err != nil {
-		return d.sqliteFault(err)
+		return false, d.sqliteFault(err)
 	}
 	version, err := schemaVersion(ctx, db)
 	if err != nil {
-		return d.sqliteFault(err)
+		return false, d.sqliteFault(err)
 	}
-	if id != applicationID && tables > 0 && version == 0 {
-		return job.Errorf(job.CodeConflict, "%s is the database of another program", d.path).WithHint("name another file with --db sqlite:PATH")
+	marked = id == applicationID
+	if !marked && tables > 0 && version == 0 {
+		return false, job.Errorf(job.CodeConflict, "%s is the database of another program", d.path).WithHint("name another file with --db sqlite:PATH")
 	}
-	return d.refuseNewer(version)
+	return marked, d.refuseNewer(version)
 }
 
 // sqliteFault explains what opening a file may meet.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -35,6 +36,7 @@ func (d *DB) walk(ctx context.Context, r runner, p prefix, w window) ([]place, e
 	if err != nil {
 		return nil, err
 	}
+	limit := strconv.Itoa(w.limit) // written out: a planner that does not know it would rather sort
 	var keys []place
 	err = chunks(len(streams), streamsAtOnce, func(from, to int) error {
 		q := d.query("SELECT ended, seq FROM (")
@@ -50,9 +52,9 @@ func (d *DB) walk(ctx context.Context, r runner, p prefix, w window) ([]place, e
 			if p.group != "" {
 				q.add(" AND grp = ?", p.group)
 			}
-			q.add(" ORDER BY ended DESC, seq DESC LIMIT ?) AS s", int64(w.limit))
+			q.add(" ORDER BY ended DESC, seq DESC LIMIT " + limit + ") AS s")
 		}
-		q.add(") AS u ORDER BY ended DESC, seq DESC LIMIT ?", int64(w.limit))
+		q.add(") AS u ORDER BY ended DESC, seq DESC LIMIT " + limit)
 		return q.each(ctx, r, func(rows *sql.Rows) error {
 			var k place
 			err := rows.Scan(&k.ended, &k.seq)
