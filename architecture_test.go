@@ -39,10 +39,10 @@ var mayImport = map[string][]string{
 var onlyIn = map[string][]string{
 	"go.etcd.io/etcd/":              {"store"},
 	"modernc.org/sqlite":            {"internal/history"},
-	"github.com/jackc/pgx":          {"internal/history"},
+	"github.com/jackc/pgx":          {"internal/history", "internal/history/pgtest"},
 	"github.com/spf13/cobra":        {"internal/app"},
 	"github.com/danielgtaylor/huma": {"internal/api"},
-	"database/sql":                  {"internal/history"},
+	"database/sql":                  {"internal/history", "internal/history/pgtest"},
 	"os/exec":                       {"internal/runner", "internal/app", "internal/history/pgtest"},
 }
 

@@ -32,14 +32,13 @@ func tasksFor(j *journal) []job.Task {
 	}
 }
 
-// settled waits until every instant of the tasks up to a time is accounted for.
-func settled(t *testing.T, c *client.Client, within time.Duration, upTo time.Time, refs ...job.TaskRef) {
+// settled waits until every instant of the tasks between two times is accounted for.
+func settled(t *testing.T, c *client.Client, within time.Duration, from, upTo time.Time, refs ...job.TaskRef) {
 	t.Helper()
 	eventually(t, within, "every instant is accounted for", func() error {
 		for _, ref := range refs {
 			all := history(t, c, ref)
-			for back := range 30 {
-				i := upTo.Truncate(time.Second).Add(-time.Duration(back) * time.Second)
+			for i := upTo.Truncate(time.Second); i.After(from); i = i.Add(-time.Second) {
 				if len(covering(all, i)) == 0 {
 					return fmt.Errorf("%s: nothing about %s", ref, i.Format(time.RFC3339))
 				}
@@ -71,11 +70,11 @@ func TestUpKilledAndRestarted(t *testing.T) {
 		up.start()
 	}
 	waitReady(t, c)
-	end := time.Now().Add(2 * time.Second)
+	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)
 	tick, solo := job.Ref("", "tick"), job.Ref("", "solo")
-	settled(t, c, 2*time.Minute, end, tick, solo)
-	j.judge(t, c, judgement{tick, every, begin.Add(time.Second), end})
-	j.judge(t, c, judgement{solo, every, begin.Add(time.Second), end})
+	settled(t, c, time.Minute, first, end, tick, solo)
+	j.judge(t, c, judgement{tick, every, first, end})
+	j.judge(t, c, judgement{solo, every, first, end})
 	for _, o := range j.overlaps(t, "solo") {
 		t.Error(o)
 	}
@@ -130,12 +129,12 @@ func TestClusterKilledAndRestarted(t *testing.T) {
 		v.start()
 	}
 	waitReady(t, c)
-	end := time.Now().Add(2 * time.Second)
+	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)
 	tick, solo := job.Ref("", "tick"), job.Ref("", "solo")
-	settled(t, c, 2*time.Minute, end, tick, solo)
-	j.judge(t, c, judgement{tick, every, begin.Add(time.Second), end})
-	j.judge(t, c, judgement{solo, every, begin.Add(time.Second), end})
-	j.judgeCommon(t, c, job.Ref("", "each"), []job.NodeID{"n1", "n2", "n3"}, begin.Add(time.Second), end)
+	settled(t, c, time.Minute, first, end, tick, solo)
+	j.judge(t, c, judgement{tick, every, first, end})
+	j.judge(t, c, judgement{solo, every, first, end})
+	j.judgeCommon(t, c, job.Ref("", "each"), []job.NodeID{"n1", "n2", "n3"}, first, end)
 	for _, o := range j.overlaps(t, "solo") {
 		t.Error(o)
 	}
