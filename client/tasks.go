@@ -8,7 +8,7 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-// Apply creates or changes tasks, all or none of them, and tells of each what became of it.
+// Apply creates or changes tasks and tells of each what became of it. Nothing is written unless all are valid.
 func (c *Client) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([]Applied, error) {
 	if tasks == nil {
 		tasks = []job.Task{}

@@ -54,47 +54,10 @@ func wantOneOf(word string, known []string) string {
 		return "there are none here"
 	}
 	hint := "there are " + strings.Join(known, ", ")
-	if near := Nearest(word, known); near != "" {
+	if near := job.Near(word, known); near != "" {
 		hint = `did you mean "` + near + `"? ` + hint
 	}
 	return hint
-}
-
-// Nearest is the candidate that was probably meant by a word, or "" where none is close.
-func Nearest(word string, candidates []string) string {
-	const longest = 64
-	word = strings.ToLower(word)
-	if word == "" || len(word) > longest {
-		return ""
-	}
-	best, least := "", 1+min(2, (len(word)+1)/3)
-	for _, c := range candidates {
-		if d := distance(word, strings.ToLower(c)); d < least {
-			best, least = c, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, drop or replace to get from a to b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // list is never null in JSON.

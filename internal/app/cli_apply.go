@@ -1,0 +1,324 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/job"
+)
+
+// fileFlags say which task files a command reads.
+type fileFlags struct {
+	files []string
+	prune bool
+	group []string
+}
+
+func (f *fileFlags) file(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVarP(&f.files, "file", "f", nil, "task file, folder of them, or - for stdin; repeatable")
+}
+
+func (f *fileFlags) pruning(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.prune, "prune", false, "delete the tasks of the same groups that the files do not have")
+	cmd.Flags().StringArrayVarP(&f.group, "group", "g", nil, "with --prune: prune this group too; repeatable")
+}
+
+// groups are those to prune.
+func (f *fileFlags) groups(tasks []job.Task) ([]string, error) {
+	if !f.prune {
+		if len(f.group) > 0 {
+			return nil, usagef("", "--group goes with --prune")
+		}
+		return nil, nil
+	}
+	groups := slices.Clone(f.group)
+	for _, t := range tasks {
+		groups = append(groups, t.Group)
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups), nil
+}
+
+// read reads every task of every file; all their faults come in one error.
+func (f *fileFlags) read(c *cli, cmd *cobra.Command) ([]job.Task, error) {
+	if len(f.files) == 0 {
+		return nil, usagef("usage: "+cmd.UseLine(), "%s needs -f FILE, a folder, or - for stdin", cmd.CommandPath())
+	}
+	var paths []string
+	stdin := false
+	for _, p := range f.files {
+		stdin = stdin || p == "-"
+		if p != "-" {
+			paths = append(paths, p)
+		}
+	}
+	var faults job.Faults
+	tasks, err := job.ReadTaskFiles(paths)
+	if err := gather(&faults, err); err != nil {
+		return nil, err
+	}
+	if stdin {
+		text, err := io.ReadAll(io.LimitReader(c.In, job.MaxTaskFile+1))
+		if err != nil {
+			return nil, fmt.Errorf("read stdin: %w", err)
+		}
+		more, err := job.ReadTasks("stdin", text)
+		if err := gather(&faults, err); err != nil {
+			return nil, err
+		}
+		for _, t := range more {
+			if slices.ContainsFunc(tasks, func(o job.Task) bool { return o.Ref() == t.Ref() }) {
+				faults.Fields = append(faults.Fields, job.FieldError{File: "stdin", Message: "task " + t.Ref().String() + " stands in a file too"})
+			}
+		}
+		tasks = append(tasks, more...)
+	}
+	return tasks, faults.Err("")
+}
+
+// gather adds the faults of an error; another error it returns.
+func gather(f *job.Faults, err error) error {
+	var e *job.Error
+	if errors.As(err, &e) && len(e.Fields) > 0 {
+		f.Fields = append(f.Fields, e.Fields...)
+		return nil
+	}
+	return err
+}
+
+func (c *cli) applyCommand() *cobra.Command {
+	var f fileFlags
+	dry := false
+	cmd := &cobra.Command{
+		Use: "apply -f FILE", Short: "Create or change tasks from files",
+		Long: "Create or change the tasks of files. Nothing is written unless all of them are valid. Applying again changes nothing.",
+		Example: "  rota apply -f tasks.yaml\n" +
+			"  rota apply -f tasks/ --prune --dry-run\n" +
+			"  generate | rota apply -f -",
+		Args: arguments(0, 0, ""),
+	}
+	f.file(cmd)
+	f.pruning(cmd)
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "change nothing, but say what would")
+	out := output(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		applied, err := c.apply(cmd, &f, dry)
+		if err != nil {
+			return err
+		}
+		if done, err := c.encode(*out, applied); done {
+			return err
+		}
+		note := ""
+		if dry {
+			note = " (dry run)"
+		}
+		for _, a := range applied {
+			if *out == asName {
+				fmt.Fprintln(c.Out, a.Task)
+			} else {
+				fmt.Fprintf(c.Out, "task %s %s%s\n", a.Task, a.Change, note)
+			}
+			for _, w := range a.Warnings {
+				c.sayf("task %s: %s", a.Task, w)
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (c *cli) apply(cmd *cobra.Command, f *fileFlags, dry bool) ([]client.Applied, error) {
+	tasks, err := f.read(c, cmd)
+	if err != nil {
+		return nil, err
+	}
+	prune, err := f.groups(tasks)
+	if err != nil {
+		return nil, err
+	}
+	if len(tasks) == 0 && len(prune) == 0 {
+		return nil, job.Errorf(job.CodeInvalid, "the files have no tasks")
+	}
+	cl, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	return cl.Apply(cmd.Context(), tasks, client.ApplyOptions{DryRun: dry, Prune: prune})
+}
+
+func (c *cli) checkCommand() *cobra.Command {
+	var f fileFlags
+	cmd := &cobra.Command{
+		Use: "check -f FILE", Short: "Check task files, without a server",
+		Long: "Check task files. All faults of all files are told at once. Timers that never fire are refused too. No server is needed.",
+		Args: arguments(0, 0, ""),
+	}
+	f.file(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		tasks, err := f.read(c, cmd)
+		if err != nil {
+			return err
+		}
+		var faults job.Faults
+		for i := range tasks {
+			t := &tasks[i]
+			if err := t.NeverFires(c.Now()); err != nil {
+				var never job.Faults
+				if err := gather(&never, err); err != nil {
+					return err
+				}
+				for _, n := range never.Fields {
+					n.Path = t.Ref().String() + ": " + n.Path
+					faults.Fields = append(faults.Fields, n)
+				}
+			}
+		}
+		if err := faults.Err(""); err != nil {
+			return err
+		}
+		c.sayf("%s, and nothing wrong", count(len(tasks), "task"))
+		return nil
+	}
+	return cmd
+}
+
+func (c *cli) deleteCommand() *cobra.Command {
+	var f fileFlags
+	cmd := &cobra.Command{
+		Use: "delete TASK…", Short: "Delete tasks, or a node that is gone",
+		Long: "Delete tasks by name or as a file lists them. Their records stay.\n\nrota delete node NODE forgets a node that is gone for good.",
+		Example: "  rota delete nightly-backup shop/mail\n" +
+			"  rota delete -f tasks.yaml\n" +
+			"  rota delete node db1",
+		ValidArgsFunction: c.completeTasks,
+	}
+	f.file(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cl, err := c.client()
+		if err != nil {
+			return err
+		}
+		if len(args) > 1 && (args[0] == "node" || args[0] == "nodes") {
+			return c.eachNode(args[1:], func(id job.NodeID) error {
+				if err := cl.DeleteNode(cmd.Context(), id); err != nil {
+					return err
+				}
+				fmt.Fprintf(c.Out, "node %s deleted\n", id)
+				return nil
+			})
+		}
+		if len(args) > 1 && (args[0] == "task" || args[0] == "tasks") {
+			args = args[1:]
+		}
+		if len(args) == 0 || len(f.files) > 0 {
+			if len(args) > 0 {
+				return usagef("", "give names or -f, not both")
+			}
+			tasks, err := f.read(c, cmd)
+			if err != nil {
+				return err
+			}
+			for _, t := range tasks {
+				args = append(args, t.Ref().String())
+			}
+		}
+		return c.eachTask(args, func(ref job.TaskRef) error {
+			if err := cl.DeleteTask(cmd.Context(), ref, 0); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.Out, "task %s deleted\n", ref)
+			return nil
+		})
+	}
+	return cmd
+}
+
+func (c *cli) pauseCommand() *cobra.Command {
+	return c.onTasks("pause TASK…", "Keep tasks from being fired", "paused", (*client.Client).Pause)
+}
+
+func (c *cli) resumeCommand() *cobra.Command {
+	return c.onTasks("resume TASK…", "Undo a pause", "resumed", (*client.Client).Resume)
+}
+
+func (c *cli) onTasks(use, short, done string, do func(*client.Client, context.Context, job.TaskRef) (*job.TaskEntry, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: arguments(1, -1, "a task"), ValidArgsFunction: c.completeTasks,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			return c.eachTask(args, func(ref job.TaskRef) error {
+				if _, err := do(cl, cmd.Context(), ref); err != nil {
+					return err
+				}
+				fmt.Fprintf(c.Out, "task %s %s\n", ref, done)
+				return nil
+			})
+		},
+	}
+}
+
+// each does something with each name. It goes on after one that can't be done, and tells of each of them; an error that
+// is not about the name ends it.
+func (c *cli) each(names []string, do func(name string) error) error {
+	failed := false
+	for _, n := range names {
+		err := do(n)
+		switch job.CodeOf(err) {
+		case "":
+			continue
+		case job.CodeNotFound, job.CodeConflict, job.CodeInvalid:
+			c.fail(err)
+			failed = true
+		default:
+			return err
+		}
+	}
+	if failed {
+		return &exitError{exitFailed}
+	}
+	return nil
+}
+
+// eachTask checks all names before it begins.
+func (c *cli) eachTask(names []string, do func(job.TaskRef) error) error {
+	for _, n := range names {
+		if _, err := parseRef(n); err != nil {
+			return err
+		}
+	}
+	return c.each(names, func(n string) error {
+		ref, err := job.ParseRef(n)
+		if err != nil {
+			return err
+		}
+		return do(ref)
+	})
+}
+
+// eachNode checks all names before it begins.
+func (c *cli) eachNode(names []string, do func(job.NodeID) error) error {
+	for _, n := range names {
+		if _, err := parseNode(n); err != nil {
+			return err
+		}
+	}
+	return c.each(names, func(n string) error { return do(job.NodeID(n)) })
+}
+
+// count is a number with its word.
+func count(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}

@@ -1,0 +1,54 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/job"
+)
+
+// patience is how long a completion may ask the server: nobody waits longer for a key.
+const patience = time.Second
+
+// completeTasks completes the names of tasks.
+func (c *cli) completeTasks(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
+		tasks, _ := cl.Tasks(ctx, "", "")
+		for i := range tasks {
+			ref := tasks[i].Ref()
+			if ref.Group == job.DefaultJobGroup {
+				names = append(names, ref.Name)
+			} else {
+				names = append(names, ref.String())
+			}
+		}
+		return names
+	})
+}
+
+// completeNodes completes the names of nodes.
+func (c *cli) completeNodes(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
+		nodes, _ := cl.Nodes(ctx)
+		for i := range nodes {
+			names = append(names, string(nodes[i].ID))
+		}
+		return names
+	})
+}
+
+// complete offers live names; none where the server can't be asked.
+func (c *cli) complete(cmd *cobra.Command, args []string, ask func(context.Context, *client.Client) []string) ([]string, cobra.ShellCompDirective) {
+	cl, err := c.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), patience)
+	defer cancel()
+	names := slices.DeleteFunc(ask(ctx, cl), func(n string) bool { return slices.Contains(args, n) })
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
