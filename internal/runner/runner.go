@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -255,8 +257,9 @@ func short(d time.Duration) string {
 // KillAll ends every execution that is running now, as [job.Execution] Kill does. It does not wait.
 func (r *Runner) KillAll(by string) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, x := range r.running {
+	running := slices.Collect(maps.Values(r.running))
+	r.mu.Unlock() // an execution that ends takes its own lock first, then ours
+	for _, x := range running {
 		x.Kill(by)
 	}
 }
