@@ -8,91 +8,47 @@ import (
 
 // A class is an outcome and a trigger in one number: outcome*16 + trigger. Every index for lists is (whose,
 // class, ended, seq), so that for any choice of outcomes and triggers a page is the merge of a few ranges that
-// are in order already, and never a scan for rare rows among many. The numbers are in databases: they may
-// be added to, never changed.
+// are in order already, and never a scan for rare rows among many.
+//
+// The numbers are positions in these lists, and they are in databases: append, never reorder.
+var (
+	outcomes = [...]job.Outcome{job.Success, job.Failed, job.Timeout, job.Killed, job.Lost, job.Skipped, job.Missed} // from 1
+	triggers = [...]job.Trigger{
+		"", job.TriggerTimer, job.TriggerRun, job.TriggerDispatch, job.TriggerNext, job.TriggerDepend, job.TriggerRetry, job.TriggerCatchup, job.TriggerBackfill,
+	} // from 0
+)
 
 const otherTrigger = 15 // one that this program does not know; its text is in the detail
 
-func outcomeNumber(o job.Outcome) int64 {
-	switch o {
-	case job.Success:
-		return 1
-	case job.Failed:
-		return 2
-	case job.Timeout:
-		return 3
-	case job.Killed:
-		return 4
-	case job.Lost:
-		return 5
-	case job.Skipped:
-		return 6
-	case job.Missed:
-		return 7
-	}
-	return 0
-}
+func outcomeNumber(o job.Outcome) int64 { return int64(slices.Index(outcomes[:], o) + 1) }
 
 func triggerNumber(t job.Trigger) int64 {
-	switch t {
-	case "":
-		return 0
-	case job.TriggerTimer:
-		return 1
-	case job.TriggerRun:
-		return 2
-	case job.TriggerDispatch:
-		return 3
-	case job.TriggerNext:
-		return 4
-	case job.TriggerDepend:
-		return 5
-	case job.TriggerRetry:
-		return 6
-	case job.TriggerCatchup:
-		return 7
-	case job.TriggerBackfill:
-		return 8
+	if i := slices.Index(triggers[:], t); i >= 0 {
+		return int64(i)
 	}
 	return otherTrigger
 }
 
 func classOf(o job.Outcome, t job.Trigger) int64 { return outcomeNumber(o)<<4 | triggerNumber(t) }
 
+// classOutcome is the outcome of a class, "" for one that this program does not know.
 func classOutcome(class int64) job.Outcome {
-	for _, o := range job.Outcomes {
-		if outcomeNumber(o) == class>>4 {
-			return o
-		}
+	if i := class>>4 - 1; i >= 0 && i < int64(len(outcomes)) {
+		return outcomes[i]
 	}
 	return ""
 }
 
 func classTrigger(class int64) job.Trigger {
-	switch class & 15 {
-	case 1:
-		return job.TriggerTimer
-	case 2:
-		return job.TriggerRun
-	case 3:
-		return job.TriggerDispatch
-	case 4:
-		return job.TriggerNext
-	case 5:
-		return job.TriggerDepend
-	case 6:
-		return job.TriggerRetry
-	case 7:
-		return job.TriggerCatchup
-	case 8:
-		return job.TriggerBackfill
+	if i := class & 15; i < int64(len(triggers)) {
+		return triggers[i]
 	}
 	return ""
 }
 
 // classMatches tells whether the records of a class pass the filter's outcomes and trigger.
 func classMatches(class int64, f job.RecordFilter) bool {
-	if len(f.Outcome) > 0 && !slices.ContainsFunc(f.Outcome, func(o job.Outcome) bool { return outcomeNumber(o) == class>>4 }) {
+	if len(f.Outcome) > 0 && !slices.Contains(f.Outcome, classOutcome(class)) {
 		return false
 	}
 	return f.Trigger == "" || triggerNumber(f.Trigger) == class&15

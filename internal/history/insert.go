@@ -200,7 +200,7 @@ func (b *batch) bindJobs(ctx context.Context, writes []*standing) error {
 	err = chunks(len(fresh), rowsAtOnce, func(from, to int) error {
 		q := b.d.query("INSERT INTO jobs (task, node, job_id, succeeded) ").values(to-from, func(i int) []any {
 			k := fresh[from+i]
-			return append(tuple(k), flag(jobs[k].success))
+			return append(tuple(k), bit(jobs[k].success))
 		})
 		return q.add(" RETURNING id, task, node, job_id, succeeded").each(ctx, b.tx, read)
 	})
@@ -266,7 +266,7 @@ func (b *batch) writeBodies(ctx context.Context, writes []*standing) error {
 	return err
 }
 
-func flag(b bool) int64 {
+func bit(b bool) int64 {
 	if b {
 		return 1
 	}

@@ -128,7 +128,7 @@ func (d *DB) fetch(ctx context.Context, keys []place, body bool) ([]job.Executio
 		at[k.seq] = i
 	}
 	recs := make([]job.ExecutionRecord, len(keys))
-	err := chunks(len(keys), rowsAtOnce, func(from, to int) error {
+	err := chunks(len(keys), maxLimit, func(from, to int) error {
 		seqs := make([]int64, 0, to-from)
 		for _, k := range keys[from:to] {
 			seqs = append(seqs, k.seq)

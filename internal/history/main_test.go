@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv("HISTORY_TEST_CHILD"); role != "" {
 		os.Exit(child(role, os.Getenv("HISTORY_TEST_DSN")))
 	}
+	_ = flag.Set("rapid.checks", "40") // what -rapid.checks says is read later
 	goleak.VerifyTestMain(m)
 }
 

@@ -65,28 +65,52 @@ func (d *DB) MarkHandled(ctx context.Context, ids []string, at time.Time) error 
 // a task.
 func (d *DB) Latest(ctx context.Context, refs ...job.TaskRef) (map[job.TaskRef]job.ExecutionRecord, error) {
 	latest := make(map[job.TaskRef]job.ExecutionRecord)
-	read := func(rows *sql.Rows) error {
-		rec, _, err := scanRecord(rows, false)
-		latest[rec.Ref()] = rec
-		return err
-	}
-	const from = "SELECT " + recordColumns + " FROM tasks t JOIN records r ON r.seq = t.latest JOIN jobs j ON j.id = r.job"
 	err := d.call(ctx, "read the latest records", func(ctx context.Context) error {
-		if len(refs) == 0 {
-			return d.query(from).each(ctx, d.read, read)
+		for range 3 { // again where a record was pruned between the two reads: its task has a newer one now
+			seqs, err := d.pointers(ctx, refs)
+			if err != nil {
+				return err
+			}
+			recs, err := d.fetch(ctx, seqs, false)
+			if err != nil {
+				return err
+			}
+			for _, r := range recs {
+				latest[r.Ref()] = r
+			}
+			if len(recs) == len(seqs) {
+				break
+			}
 		}
-		return chunks(len(refs), rowsAtOnce, func(a, b int) error {
-			q := d.query(from+" WHERE (t.name, t.grp) IN (").values(b-a, func(i int) []any {
-				ref := job.Ref(refs[a+i].Group, refs[a+i].Name)
-				return []any{ref.Name, ref.Group}
-			})
-			return q.add(")").each(ctx, d.read, read)
-		})
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return latest, nil
+}
+
+// pointers reads where the latest records of tasks are; without refs, of every task.
+func (d *DB) pointers(ctx context.Context, refs []job.TaskRef) (at []place, err error) {
+	read := func(rows *sql.Rows) error {
+		var p place
+		err := rows.Scan(&p.ended, &p.seq)
+		at = append(at, p)
+		return err
+	}
+	const from = "SELECT latest_ended, latest FROM tasks WHERE latest IS NOT NULL"
+	if len(refs) == 0 {
+		err = d.query(from).each(ctx, d.read, read)
+		return at, err
+	}
+	err = chunks(len(refs), rowsAtOnce, func(a, b int) error {
+		q := d.query(from+" AND (name, grp) IN (").values(b-a, func(i int) []any {
+			ref := job.Ref(refs[a+i].Group, refs[a+i].Name)
+			return []any{ref.Name, ref.Group}
+		})
+		return q.add(")").each(ctx, d.read, read)
+	})
+	return at, err
 }
 
 // Settled implements [job.History]. A record of several instants is listed where any of them may lie in
@@ -157,7 +181,7 @@ func (d *DB) Succeeded(ctx context.Context, task job.TaskRef) ([]job.NodeID, err
 func (d *DB) Stats(ctx context.Context, task job.TaskRef) (job.Stats, error) {
 	task = job.Ref(task.Group, task.Name)
 	q := d.query("SELECT success_us")
-	for _, o := range countColumns {
+	for _, o := range outcomes {
 		q.add(", " + string(o))
 	}
 	q.add(" FROM tasks WHERE name = ? AND grp = ?", task.Name, task.Group)
@@ -165,7 +189,7 @@ func (d *DB) Stats(ctx context.Context, task job.TaskRef) (job.Stats, error) {
 	err := d.call(ctx, "read statistics", func(ctx context.Context) error {
 		return q.each(ctx, d.read, func(rows *sql.Rows) error {
 			var us int64
-			var counts [len(countColumns)]int64
+			var counts [len(outcomes)]int64
 			dest := []any{&us}
 			for i := range counts {
 				dest = append(dest, &counts[i])
@@ -175,7 +199,7 @@ func (d *DB) Stats(ctx context.Context, task job.TaskRef) (job.Stats, error) {
 			}
 			for i, n := range counts {
 				if n != 0 {
-					stats.Count[countColumns[i]] = n
+					stats.Count[outcomes[i]] = n
 				}
 			}
 			if n := stats.Count[job.Success]; n > 0 {

@@ -14,14 +14,11 @@ import (
 type taskState struct {
 	id, numbers         int64
 	latest, latestEnded sql.Null[int64]
-	counts              [7]int64 // in the order of countColumns
+	counts              [len(outcomes)]int64 // the columns named by the outcomes
 	successUS           int64
 }
 
-// countColumns are the counters of tasks, each named by its outcome.
-var countColumns = [7]job.Outcome{job.Success, job.Failed, job.Timeout, job.Killed, job.Lost, job.Skipped, job.Missed}
-
-func (t *taskState) delta(o job.Outcome, n int64) { t.counts[slices.Index(countColumns[:], o)] += n }
+func (t *taskState) delta(o job.Outcome, n int64) { t.counts[outcomeNumber(o)-1] += n }
 
 // newer tells whether a record is newer than the latest.
 func (t *taskState) newer(ended, seq int64) bool {
@@ -92,7 +89,7 @@ func (b *batch) writeTasks(ctx context.Context, writes []*standing) error {
 
 func (b *batch) updateTasks(ctx context.Context, states []*taskState) error {
 	q := b.d.query("UPDATE tasks SET numbers = v.column2, latest = v.column3, latest_ended = v.column4, success_us = tasks.success_us + v.column5")
-	for i, o := range countColumns {
+	for i, o := range outcomes {
 		q.add(fmt.Sprintf(", %[1]s = tasks.%[1]s + v.column%[2]d", o, i+6))
 	}
 	q.add(" FROM (").values(len(states), func(i int) []any {

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -12,13 +11,7 @@ import (
 func TestClasses(t *testing.T) {
 	t.Parallel()
 	seen := make(map[int64]bool)
-	triggers := []job.Trigger{
-		"", job.TriggerTimer, job.TriggerRun, job.TriggerDispatch, job.TriggerNext, job.TriggerDepend, job.TriggerRetry, job.TriggerCatchup, job.TriggerBackfill,
-	}
 	for _, o := range job.Outcomes {
-		if !slices.Contains(countColumns[:], o) {
-			t.Errorf("outcome %s has no counter", o)
-		}
 		for _, trigger := range triggers {
 			c := classOf(o, trigger)
 			if seen[c] || classOutcome(c) != o || classTrigger(c) != trigger {
