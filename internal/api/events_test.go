@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bufio"
 	"context"
 	"net/http"
 	"net/http/httptest"
@@ -127,6 +128,36 @@ func TestEventsOfARefusal(t *testing.T) {
 	}
 	if n != 1 {
 		t.Errorf("%d answers", n)
+	}
+}
+
+// A stream outlives the time that a request may take to be read, and to be answered.
+func TestStreamsOutliveTheTimeouts(t *testing.T) {
+	t.Parallel()
+	m := apitest.New()
+	srv := httptest.NewUnstartedServer(nil)
+	h := api.New(api.Options{Master: m, Tokens: tokens{}, Heartbeat: 10 * time.Millisecond})
+	srv.Config = api.NewServer(t.Context(), h, discard())
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 20*time.Millisecond, 20*time.Millisecond
+	srv.Start()
+	defer srv.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, _ := http.NewRequestWithContext(ctx, "GET", srv.URL+"/api/v1/events", nil)
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	beats := 0
+	for lines := bufio.NewScanner(resp.Body); beats < 10 && lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), ":") {
+			beats++
+		}
+	}
+	if beats < 10 {
+		t.Errorf("the stream ended after %d signs of life", beats)
 	}
 }
 
