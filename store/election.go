@@ -132,7 +132,6 @@ func (s *Store) Leader(ctx context.Context) (id string, term int64, err error) {
 // run keeps the lease, and ends the leadership when the lease or the key is lost, or can't be proven any more.
 func (l *Leadership) run() {
 	defer close(l.ended)
-	defer l.cancel()
 	margin := l.k.ttl / 10
 	kept := make(chan struct{})
 	go func() {
@@ -140,7 +139,10 @@ func (l *Leadership) run() {
 		defer l.cancel()
 		_ = l.k.keep(l.ctx) // gone, or over: the end of ctx says both
 	}()
-	defer func() { <-kept }()
+	defer func() {
+		l.cancel()
+		<-kept
+	}()
 	check := time.NewTicker(max(l.k.ttl/40, 20*time.Millisecond))
 	defer check.Stop()
 	for seen := l.k.sent.Load(); ; {

@@ -101,6 +101,69 @@ func backends(t *testing.T, f func(t *testing.T, fx *fixture)) {
 	})
 }
 
+// cuttable is a client that can be cut off.
+func (fx *fixture) cuttable() (s *Store, cut, heal func()) {
+	if fx.m != nil {
+		name := fmt.Sprint("client", shared.n.Add(1))
+		s = fx.m.Client(name)
+		cut, heal = func() { fx.m.Cut(name) }, func() { fx.m.Heal(name) }
+	} else {
+		g := &gate{kv: lasting{fx.kv}}
+		s = newStore(g, fx.prefix, quiet())
+		cut, heal = func() { g.shut.Store(true) }, func() { g.shut.Store(false) }
+	}
+	fx.t.Cleanup(func() { _ = s.Close() })
+	return s, cut, heal
+}
+
+// gate is a kv that can be cut off; watches it had stay silent rather than end.
+type gate struct {
+	kv
+	shut atomic.Bool
+}
+
+func (g *gate) pass() error {
+	if g.shut.Load() {
+		return ErrCut
+	}
+	return nil
+}
+
+func (g *gate) Range(ctx context.Context, r request) (*rangeResult, error) {
+	if err := g.pass(); err != nil {
+		return nil, err
+	}
+	return g.kv.Range(ctx, r)
+}
+
+func (g *gate) Txn(ctx context.Context, t *txn) (*txnResult, error) {
+	if err := g.pass(); err != nil {
+		return nil, err
+	}
+	return g.kv.Txn(ctx, t)
+}
+
+func (g *gate) KeepAlive(ctx context.Context, id int64) (int64, error) {
+	if err := g.pass(); err != nil {
+		return 0, err
+	}
+	return g.kv.KeepAlive(ctx, id)
+}
+
+func (g *gate) Grant(ctx context.Context, seconds int64) (int64, int64, error) {
+	if err := g.pass(); err != nil {
+		return 0, 0, err
+	}
+	return g.kv.Grant(ctx, seconds)
+}
+
+func (g *gate) Revoke(ctx context.Context, id int64) error {
+	if err := g.pass(); err != nil {
+		return err
+	}
+	return g.kv.Revoke(ctx, id)
+}
+
 // expire lets the lease under a key run out.
 func (fx *fixture) expire(key string) {
 	fx.t.Helper()

@@ -1,0 +1,209 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+func campaign(t *testing.T, s *Store, id string, ttl time.Duration) *Leadership {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	l, err := s.Campaign(ctx, id, ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func over(l *Leadership) bool {
+	select {
+	case <-l.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func TestStaleLeaderIsRefused(t *testing.T) { // ancestors 49, 50, 51; scenario 6
+	backends(t, func(t *testing.T, fx *fixture) {
+		ctx, s := t.Context(), fx.client()
+		first := campaign(t, s, "m1", 10*time.Second)
+		if done, err := first.Do(ctx, PutConfig(&Config{Key: "A", Value: "1"}, Any)); err != nil || !done[0] {
+			t.Fatal(done, err)
+		}
+		waiting := make(chan *Leadership)
+		go func() { waiting <- campaign(t, fx.client(), "m1", 10*time.Second) }() // a twin by name
+		if id, term, err := s.Leader(ctx); id != "m1" || term != first.Term() || err != nil {
+			t.Error(id, term, err)
+		}
+		fx.expire("leader")
+		second := <-waiting
+		if second.Term() <= first.Term() {
+			t.Errorf("term %d after %d", second.Term(), first.Term())
+		}
+		if _, err := first.Do(ctx, PutConfig(&Config{Key: "A", Value: "2"}, Any)); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("a stale leader has written: %v", err)
+		}
+		if c := must(s.Config().Get(ctx, "", "A")); c.Value != "1" {
+			t.Errorf("%+v", c)
+		}
+		eventually(t, "the first knows", func() bool { return over(first) })
+		if err := first.Resign(ctx); err != nil || over(second) {
+			t.Error("the first took the second down", err)
+		}
+		if _, err := second.Do(ctx, PutConfig(&Config{Key: "A", Value: "2"}, Any)); err != nil {
+			t.Error(err)
+		}
+		if err := second.Resign(ctx); err != nil || !over(second) || fx.read("leader") != nil {
+			t.Error("resigned, but", err)
+		}
+	})
+}
+
+func TestFailoverTime(t *testing.T) {
+	backends(t, func(t *testing.T, fx *fixture) {
+		const ttl = 2 * time.Second
+		dying, cut, _ := fx.cuttable()
+		first := campaign(t, dying, "m1", ttl)
+		elected := make(chan *Leadership)
+		go func() { elected <- campaign(t, fx.client(), "m2", ttl) }()
+		start := time.Now()
+		cut()
+		<-first.Done()
+		if took := time.Since(start); took >= ttl {
+			t.Errorf("the first leader was sure of itself for %s", took)
+		}
+		second := <-elected
+		if took := time.Since(start); took > ttl+time.Second {
+			t.Errorf("the second leader came after %s", took)
+		}
+		if over(second) || second.Term() <= first.Term() {
+			t.Error("there is no second leader")
+		}
+	})
+}
+
+func TestOneLeaderAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryOptions{})
+		defer m.Close()
+		// Answers are lost and requests fail in the midst of every step.
+		var n atomic.Int64
+		m.OnCall(func(_ context.Context, c Call) error {
+			if n.Add(1)%41 == 3 {
+				return ErrCut
+			}
+			return nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		var leading, terms atomic.Int64
+		var wg sync.WaitGroup
+		var stores []*Store
+		for i := range 3 {
+			s := m.Client(fmt.Sprint("m", i))
+			stores = append(stores, s)
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					l, err := s.Campaign(ctx, fmt.Sprint("m", i), 9*time.Second)
+					if err != nil {
+						return
+					}
+					if leading.Add(1) > 1 {
+						t.Error("two leaders at once")
+					}
+					if before := terms.Swap(l.Term()); before >= l.Term() {
+						t.Errorf("term %d after %d", l.Term(), before)
+					}
+					select {
+					case <-l.Done():
+					case <-time.After(time.Duration(5+i) * time.Second):
+					}
+					leading.Add(-1)
+					_ = l.Resign(ctx)
+				}
+			})
+		}
+		wg.Wait()
+		m.OnCall(nil)
+		for _, s := range stores {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if terms.Load() == 0 || m.Leases() != 0 { // ancestor 6
+			t.Errorf("%d leases are left after term %d", m.Leases(), terms.Load())
+		}
+	})
+}
+
+func TestCampaignOutlastsOutages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryOptions{})
+		defer m.Close()
+		s := m.Client("m1")
+		defer s.Close()
+		m.Cut("m1")
+		elected := make(chan *Leadership)
+		go func() {
+			l, err := s.Campaign(t.Context(), "m1", 10*time.Second)
+			if err != nil {
+				t.Error(err)
+			}
+			elected <- l
+		}()
+		time.Sleep(10 * time.Minute)
+		m.Heal("m1")
+		start := time.Now()
+		l := <-elected
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("elected after %s", took)
+		}
+		time.Sleep(time.Hour)
+		if over(l) {
+			t.Error("leadership was lost without a reason")
+		}
+		if !m.Expire("leader") {
+			t.Fatal("there is no leader's lease")
+		}
+		time.Sleep(4 * time.Second)
+		if !over(l) {
+			t.Error("a lease that is gone goes unnoticed")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		m.Cut("m1")
+		if _, err := s.Campaign(ctx, "m1", 10*time.Second); job.CodeOf(err) != job.CodeUnavailable {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestAnnounce(t *testing.T) {
+	backends(t, func(t *testing.T, fx *fixture) {
+		ctx, s := t.Context(), fx.client()
+		a, err := s.Announce(ctx, Master{ID: "m1", URL: "https://m1:7682", Version: "1", Since: day}, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := must(s.Masters().Get(ctx, "m1")); m.URL != "https://m1:7682" || a.Err() != nil {
+			t.Errorf("%+v, %v", m, a.Err())
+		}
+		fx.expire("masters/m1")
+		if err := a.Close(ctx); err != nil || must(s.Masters().Count(ctx)) != 0 {
+			t.Error("still there", err)
+		}
+	})
+}
