@@ -63,7 +63,6 @@ func (s *server) stream(ctx context.Context, st *eventStream, in *eventsInput) {
 		for range events { //nolint:revive // until the master has closed it
 		}
 	}()
-	st.control.SetReadDeadline(time.Time{}) // else the server takes its passing for the end of the connection
 	h := st.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")

@@ -54,9 +54,7 @@ func (s *server) runRoutes(a huma.API) {
 // patient lets an answer come later than others.
 func patient(ctx huma.Context, next func(huma.Context)) {
 	_, w := humago.Unwrap(ctx)
-	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Time{}) // else the server takes its passing for the end of the connection
-	control.SetWriteDeadline(time.Now().Add(longestWait + writeTimeout))
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(longestWait + writeTimeout))
 	next(ctx)
 }
 

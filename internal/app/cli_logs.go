@@ -61,8 +61,12 @@ func (c *cli) logged(ctx context.Context, cl *client.Client, n runName, follow, 
 			return latest(ctx, cl, n.ref, ran...)
 		}
 		if !follow {
+			r, err := latest(ctx, cl, n.ref, ran...)
+			if job.IsNotFound(err) {
+				return nil, notYet(alive[0].Run, job.StateRunning)
+			}
 			c.sayf("run %s is alive on %s; its output comes with -f when it ends; this is the one before:", alive[0].Run, alive[0].NodeID)
-			return latest(ctx, cl, n.ref, ran...)
+			return r, err
 		}
 		n.id = alive[0].Run
 	}
@@ -74,8 +78,7 @@ func (c *cli) logged(ctx context.Context, cl *client.Client, n runName, follow, 
 		return v.Record, nil
 	}
 	if !follow {
-		return nil, job.Errorf(job.CodeConflict, "run %s is %s; its output is there when it has ended", v.Run, v.State).
-			WithHint("wait for it with: rota logs -f %s", v.Run)
+		return nil, notYet(v.Run, v.State)
 	}
 	c.sayf("run %s of %s is %s; its output comes when it ends", v.Run, v.Task, v.State)
 	if v, err = cl.WaitRun(ctx, n.id); ctx.Err() != nil {
@@ -86,4 +89,9 @@ func (c *cli) logged(ctx context.Context, cl *client.Client, n runName, follow, 
 		return nil, err
 	}
 	return v.Record, nil
+}
+
+func notYet(id job.RunID, state job.RunState) error {
+	return job.Errorf(job.CodeConflict, "run %s is %s; its output is there when it has ended", id, state).
+		WithHint("wait for it with: rota logs -f %s", id)
 }
