@@ -17,55 +17,79 @@ import (
 )
 
 // BenchmarkRuns measures how near the runner comes to a bare loop that forks, execs, captures and waits. Both do the same
-// number of runs with as many workers, in turns, so that the machine's moods hit both alike:
+// number of runs with as many workers, in short turns, so that the machine's moods hit both alike:
 //
 //	go test -run '^$' -bench Runs -benchtime 4000x ./internal/runner
 //
 // It reports runs per second, CPU per run of the agent and its children, and the ratio of the rates.
 func BenchmarkRuns(b *testing.B) {
-	if _, err := os.Stat("/bin/true"); err != nil {
-		b.Skip("needs /bin/true")
-	}
 	for _, workers := range []int{1, 2, 4, 8} {
 		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
-			r, err := New(Options{Dir: b.TempDir()})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer r.Close()
-			env := []string{"PATH=" + DefaultPath, "HOME=/", "ROTA_RUN=x", "ROTA_TASK=default/x"}
-			bare := func() error {
-				cmd := exec.Command("/bin/true")
-				cmd.Env, cmd.Dir = env, "/"
-				_, err := cmd.CombinedOutput()
-				return err
-			}
-			ours := func() error {
-				x, err := r.Start(context.Background(), job.Exec{Argv: []string{"/bin/true"}, Env: env, Dir: "/"})
-				if err != nil {
-					return err
-				}
-				<-x.Done()
-				if e := x.Exit(); e.Outcome != job.Success {
-					return fmt.Errorf("%+v", e)
-				}
-				return nil
-			}
-			var of [2]cost
-			const turn = 500
-			for left := b.N; left > 0; left -= turn {
-				n := min(left, turn)
-				of[0].add(b, workers, n, bare)
-				of[1].add(b, workers, n, ours)
-			}
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(of[0].rate(), "bare/s")
-			b.ReportMetric(of[1].rate(), "rota/s")
-			b.ReportMetric(of[0].cpuEach(), "bare-µs-cpu/run")
-			b.ReportMetric(of[1].cpuEach(), "rota-µs-cpu/run")
-			b.ReportMetric(100*of[1].rate()/of[0].rate(), "%ofbare")
+			compare(b, workers, Options{}, job.Exec{})
 		})
 	}
+}
+
+// BenchmarkPrices measures in the same way what each feature costs.
+func BenchmarkPrices(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{}) })
+	b.Run("stdin", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Stdin: []byte("input")}) })
+	b.Run("timeout", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Timeout: time.Hour}) })
+	b.Run("tied", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Tied: true}) })
+	b.Run("followed", func(b *testing.B) {
+		compare(b, 4, Options{Follow: func(job.Exec) Sink { return deaf{} }}, job.Exec{})
+	})
+	b.Run("user", func(b *testing.B) {
+		if os.Geteuid() != 0 {
+			b.Skip("only root may become another user")
+		}
+		compare(b, 4, Options{}, job.Exec{User: "nobody"})
+	})
+}
+
+type deaf struct{}
+
+func (deaf) Chunk(Chunk) {}
+
+func compare(b *testing.B, workers int, o Options, e job.Exec) {
+	o.Dir = b.TempDir()
+	r, err := New(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	e.Argv, e.Dir = []string{"/bin/true"}, "/"
+	e.Env = []string{"PATH=" + DefaultPath, "HOME=/", "ROTA_RUN=x", "ROTA_TASK=x", "ROTA_GROUP=default", "ROTA_NODE=x"}
+	bare := func() error {
+		cmd := exec.Command("/bin/true")
+		cmd.Env, cmd.Dir = e.Env, "/"
+		_, err := cmd.CombinedOutput()
+		return err
+	}
+	ours := func() error {
+		x, err := r.Start(context.Background(), e)
+		if err != nil {
+			return err
+		}
+		<-x.Done()
+		if e := x.Exit(); e.Outcome != job.Success {
+			return fmt.Errorf("%+v", e)
+		}
+		return nil
+	}
+	var of [2]cost
+	const turn = 100
+	for left := b.N; left > 0; left -= turn {
+		n := min(left, turn)
+		of[0].add(b, workers, n, bare)
+		of[1].add(b, workers, n, ours)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(of[0].rate(), "bare/s")
+	b.ReportMetric(of[1].rate(), "rota/s")
+	b.ReportMetric(of[0].cpuEach(), "bare-µs-cpu/run")
+	b.ReportMetric(of[1].cpuEach(), "rota-µs-cpu/run")
+	b.ReportMetric(100*of[1].rate()/of[0].rate(), "%ofbare")
 }
 
 type cost struct {

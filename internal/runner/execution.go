@@ -287,8 +287,9 @@ func (x *execution) note(format string, args ...any) {
 
 // complete lets everybody know. The exit does not change any more.
 func (x *execution) complete() {
+	x.r.forget(x)
 	close(x.done)
-	x.r.gone(x)
+	x.r.live.Done()
 }
 
 // maxRSS is the most memory that the processes of a run had at a time, in KiB, or 0 where that isn't known. Until exec a

@@ -282,14 +282,13 @@ func (r *Runner) Close() error {
 	return errors.Join(r.results.clean(), unix.Close(r.null))
 }
 
-// gone is called by each execution once, when it has ended.
-func (r *Runner) gone(x *execution) {
+// forget is told that an execution has ended.
+func (r *Runner) forget(x *execution) {
 	r.mu.Lock()
 	if r.running[x.pid] == x { // the number may be another's by now
 		delete(r.running, x.pid)
 	}
 	r.mu.Unlock()
-	r.live.Done()
 }
 
 // main tells whether pid is the main process of an execution.
