@@ -2,257 +2,235 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rota-dev/rota/job"
 )
 
-// account is what the audit knows of a claimed task's instants above its floor.
-type account struct {
-	floor    time.Time // zero: none yet
-	claims   map[time.Time]*job.Claim
-	recorded map[time.Time]time.Time // instant to until, as history has them
-	next     time.Time               // nothing can change by time alone before this
-}
-
-func (a *account) empty() bool { return a.floor.IsZero() && len(a.claims) == 0 }
-
-func (a *account) covered(i time.Time) bool {
-	if _, ok := a.recorded[i]; ok {
-		return true
-	}
-	for from, until := range a.recorded {
-		if !i.Before(from) && !i.After(until) {
-			return true
-		}
-	}
-	return false
-}
-
-func (e ClaimPut) apply(s *State) {
-	a := &s.task(e.Claim.Task).account
-	if a.claims == nil {
-		a.claims = map[time.Time]*job.Claim{}
-	}
-	a.claims[e.Claim.Instant.UTC()] = e.Claim
-	a.next = time.Time{}
-}
-
-func (e ClaimDeleted) apply(s *State) {
-	if t := s.tasks[e.Task]; t != nil {
-		delete(t.account.claims, e.Instant.UTC())
-		t.account.next = time.Time{}
-		s.forget(t)
-	}
-}
-
-func (e FloorPut) apply(s *State) {
-	a := &s.task(e.Task).account
-	if !e.At.After(a.floor) {
-		return
-	}
-	a.floor, a.next = e.At.UTC(), time.Time{}
-	for i, until := range a.recorded {
-		if !until.After(a.floor) {
-			delete(a.recorded, i)
-		}
-	}
-}
-
-func (e FloorDeleted) apply(s *State) {
-	if t := s.tasks[e.Task]; t != nil {
-		t.account.floor, t.account.next = time.Time{}, time.Time{}
-		s.forget(t)
-	}
-}
-
-func (e Recorded) apply(s *State) {
-	t := s.tasks[e.Task]
-	if t == nil || e.Instant.IsZero() {
-		return
-	}
-	a := &t.account
-	if a.floor.IsZero() {
-		return // a common task's, for whose instants its nodes account
-	}
-	until := e.Until.UTC()
-	if until.Before(e.Instant) {
-		until = e.Instant.UTC()
-	}
-	if !until.After(a.floor) {
-		return
-	}
-	if a.recorded == nil {
-		a.recorded = map[time.Time]time.Time{}
-	}
-	a.recorded[e.Instant.UTC()] = until
-	a.next = time.Time{}
-}
-
-// Bounds of one step of the audit; what is beyond them comes with the next plan.
 const (
-	maxWalk    = 2000                   // instants looked at
+	maxWalk    = 10_000                 // instants looked at in one step; what is beyond them comes with the next plan
 	settleSoon = 500 * time.Millisecond // how long after its time an instant is first looked at
+	pausedLook = time.Hour              // how often the instants of a task that stays paused are looked at
 )
 
-// Floors lists the claimed tasks and the instants up to which they are settled: what lies above must be
-// read from history once, when a master begins to lead.
-func (s *State) Floors() map[job.TaskRef]time.Time {
-	floors := map[job.TaskRef]time.Time{}
-	for ref, t := range s.tasks {
-		if !t.account.floor.IsZero() {
-			floors[ref] = t.account.floor
+// poll is how often a claim's holder is looked for, and what was refused is tried again.
+func (s *State) poll() time.Duration { return s.lease / 10 }
+
+// audit looks at the accounts that an event or the time has woken.
+func (s *State) audit(now time.Time) []Action {
+	if now.Before(s.planned) {
+		for _, t := range s.wakes { // a clock that was wrong had put them off
+			s.rouse(t)
 		}
 	}
-	return floors
-}
-
-func (s *State) audit(now time.Time) []Action {
+	s.planned = now
+	look := make([]*task, 0, len(s.roused))
+	for t := range s.roused {
+		s.wakes.sleep(t)
+		look = append(look, t)
+	}
+	clear(s.roused)
+	for t := s.wakes.due(now); t != nil; t = s.wakes.due(now) {
+		look = append(look, t)
+	}
+	slices.SortFunc(look, byRef)
 	var actions []Action
-	for _, ref := range sortedRefs(s.tasks) {
-		t := s.tasks[ref]
-		if !t.account.next.IsZero() && now.Before(t.account.next) {
-			continue
+	for _, t := range look {
+		action, wake := s.auditTask(t, now)
+		if action != nil {
+			actions = append(actions, action)
 		}
-		if a := s.auditTask(t, now); a != nil {
-			actions = append(actions, a)
+		if t.account.empty() && action == nil {
+			wake = time.Time{}
 		}
+		s.wakes.at(t, wake)
 	}
 	return actions
 }
 
-// auditTask is one step: at most one action for each task, and the next plan goes on from what came of it.
-func (s *State) auditTask(t *task, now time.Time) Action {
+// auditTask is one step: at most one action for each task, and the next plan goes on from what came of it. wake is when
+// to look again, should no event come before; zero: never.
+func (s *State) auditTask(t *task, now time.Time) (action Action, wake time.Time) {
 	a := &t.account
-	a.next = now.Add(time.Second)
-	claimed := t.entry != nil && t.rule != nil && t.rule.Mode == job.Cycle && t.entry.Task.Kind.Kind().Claimed()
-	switch {
-	case t.entry == nil && len(t.jobs) == 0 && !a.empty():
-		return s.drop(t, now)
-	case !claimed && len(a.claims) == 0:
-		a.next = now.Add(time.Hour) // an event wakes it
-		return nil
-	case a.floor.IsZero() && claimed:
-		return InitFloor{Task: t.ref, At: t.entry.Since.UTC().Truncate(time.Second)}
-	case a.floor.IsZero():
-		return nil
+	if t.unreadable || t.entry != nil && t.rule == nil {
+		return nil, time.Time{}
 	}
-	return s.walk(t, now)
+	if a.floor.IsZero() {
+		if t.claimed() {
+			return InitFloor{Task: t.ref, At: t.entry.Since.UTC().Truncate(time.Second)}, now.Add(s.poll())
+		}
+		return nil, time.Time{} // claims without a floor are about to go
+	}
+	lost, held := s.holders(t, now)
+	switch {
+	case lost != nil:
+		return lost, now.Add(s.poll())
+	case t.entry != nil:
+		action, wake = s.walk(t, now)
+	case len(t.jobs) == 0 && held.IsZero():
+		// What a deleted task still owed, beyond its claims, is gone with it.
+		return DropTask{Task: t.ref, Floor: a.floor}, now.Add(s.poll())
+	}
+	if !held.IsZero() && (wake.IsZero() || held.Before(wake)) {
+		wake = held
+	}
+	return action, wake
 }
 
-// drop removes what is left of a deleted task once no claim of it waits for its record.
-func (s *State) drop(t *task, now time.Time) Action {
-	for _, i := range claimInstants(&t.account) {
-		if t.account.covered(i) || !i.After(t.account.floor) {
+// holders looks at the claims that wait for their record. A holder that died leaves its word to us, wherever among
+// the instants its claim stands. next is when to look again, zero where no claim waits.
+func (s *State) holders(t *task, now time.Time) (lost Action, next time.Time) {
+	a := &t.account
+	for k := range a.claims {
+		c := &a.claims[k]
+		if a.covered(c.at) {
 			continue
 		}
-		if c := t.account.claims[i]; s.absent(c.Node, c.Session, now) {
-			return PutRecord{Record: lostRecord(t, c, now)}
+		look := now.Add(s.poll())
+		if !s.present(c.by.Node, c.by.Session) {
+			if c.away.IsZero() {
+				c.away = now
+				if n := s.nodes[c.by.Node]; n != nil && n.changed.Before(now) {
+					c.away = n.changed
+				}
+			}
+			dead := latest(c.away, s.began).Add(s.patience())
+			if !now.Before(dead) {
+				return PutRecord{Record: lostRecord(t, c.by, now)}, time.Time{}
+			}
+			if dead.Before(look) {
+				look = dead
+			}
+		} else {
+			c.away = time.Time{}
 		}
-		return nil
+		if next.IsZero() || look.Before(next) {
+			next = look
+		}
 	}
-	return DropTask{Task: t.ref, Floor: t.account.floor}
+	return nil, next
 }
 
-// walk looks at the instants above the floor: those in history raise it, a claim whose holder died is recorded
-// as lost, and what nobody can claim any more is settled with a record that says why.
-func (s *State) walk(t *task, now time.Time) Action {
+// walk looks at the instants above the floor: those in history raise it, and what nobody can claim any more is
+// settled with a record that says why. The floor never rises above the present, whatever was claimed ahead of
+// its time by a node whose clock is wrong, for others may still claim what lies before that.
+func (s *State) walk(t *task, now time.Time) (Action, time.Time) {
 	a := &t.account
-	due, more := s.due(t, now)
-	if len(due) == 0 {
-		if n := t.rule.Next(latest(now, a.floor)); !n.IsZero() {
-			a.next = n.Add(settleSoon)
-		} else {
-			a.next = now.Add(time.Hour)
-		}
-		return nil
+	to := now.Add(-settleSoon)
+	first := t.after(a.floor)
+	switch {
+	case first.IsZero() && !t.claimed():
+		// It is no claimed task any more and owes nothing. Becoming one again it starts with a new floor.
+		return DropTask{Task: t.ref, Floor: a.floor}, now.Add(s.poll())
+	case first.IsZero():
+		return nil, time.Time{}
+	case first.After(to):
+		return nil, first.Add(settleSoon)
 	}
-	settled := time.Time{}
-	for _, i := range due {
-		if !a.covered(i) {
-			break
-		}
-		settled = i
+	settled, i := time.Time{}, first
+	for n := 0; n < maxWalk && !i.IsZero() && !i.After(to) && a.covered(i.Unix()); n++ {
+		settled, i = i, t.after(i)
 	}
 	if !settled.IsZero() {
-		return Settle{Task: t.ref, From: a.floor, To: settled}
+		return Settle{Task: t.ref, From: a.floor, To: settled}, now.Add(s.poll())
 	}
-	// A holder that died leaves its word to us, wherever among the instants its claim stands.
-	for _, i := range due {
-		if c := a.claims[i]; c != nil && !a.covered(i) && s.absent(c.Node, c.Session, now) {
-			return PutRecord{Record: lostRecord(t, c, now)}
-		}
-	}
-	return s.settleGap(t, due, more, now)
+	return s.settleGap(t, first, to, now)
 }
 
-// due are the instants above the floor whose time has come, claimed ones whatever the rule says now.
-func (s *State) due(t *task, now time.Time) (list []time.Time, more bool) {
+// settleGap closes the unclaimed instants at the head of those above the floor, as far as nobody may claim them.
+func (s *State) settleGap(t *task, first, to, now time.Time) (Action, time.Time) {
 	a := &t.account
-	if t.entry != nil && t.rule != nil && t.rule.Mode == job.Cycle {
-		from := a.floor
-		to := now.Add(-settleSoon)
-		list, more = job.Instants(t.rule, t.entry.Prior, t.entry.Since, from, to, maxWalk)
+	if a.claimedAt(first.Unix()) {
+		return nil, time.Time{} // it runs, or its record is on the way
 	}
-	return mergeInstants(list, claimInstants(a), a.floor, more), more
-}
-
-// settleGap closes the unclaimed instants at the head of due, as far as nobody may claim them any more.
-func (s *State) settleGap(t *task, due []time.Time, more bool, now time.Time) Action {
-	a := &t.account
-	first := due[0]
-	if a.claims[first] != nil || t.entry == nil {
-		return nil // it runs, or its record is on the way
-	}
-	paused := t.entry.PausedFor(first)
-	if paused && t.entry.Paused && !more {
-		return nil // told in one record when it resumes
-	}
-	last, count := time.Time{}, 0
-	for _, i := range due {
-		if a.claims[i] != nil || a.covered(i) || t.entry.PausedFor(i) != paused || !s.closed(t, i, paused, now) {
+	paused, still := t.entry.PausedFor(first), t.entry.Paused
+	c := s.closing(t)
+	last, wake, count := time.Time{}, time.Time{}, 0
+	for i := first; count < maxWalk && !i.IsZero() && !i.After(to); i = t.after(i) {
+		if t.entry.PausedFor(i) != paused || a.claimedAt(i.Unix()) || a.covered(i.Unix()) {
 			break
+		}
+		if !paused {
+			if wake = c.of(i); wake.IsZero() || now.Before(wake) {
+				break
+			}
 		}
 		last, count = i, count+1
 	}
-	if count == 0 {
-		return nil
+	switch {
+	case paused && still && count < maxWalk:
+		return nil, now.Add(pausedLook) // told in one record when it resumes
+	case count == 0 && wake.IsZero():
+		return nil, now.Add(s.lease) // until a node comes
+	case count == 0:
+		return nil, wake
 	}
+	rec := s.gapRecord(t, first, paused, now)
+	if count > 1 {
+		rec.Count, rec.Until = count, last
+	}
+	return Settle{Task: t.ref, From: a.floor, To: last, Record: rec}, now.Add(s.poll())
+}
+
+// gapRecord says why an instant did not run.
+func (s *State) gapRecord(t *task, first time.Time, paused bool, now time.Time) *job.ExecutionRecord {
 	outcome, reason := job.Missed, s.whyMissed(t, first)
 	if paused {
 		outcome, reason = job.Skipped, "the task was paused"
 	}
-	rec := &job.ExecutionRecord{
+	return &job.ExecutionRecord{
 		ID: string(job.FiringID(t.ref, "", first)), TaskID: t.ref.String(), Group: t.ref.Group, Name: t.ref.Name,
 		Command: t.entry.Task.Command.String(), User: t.entry.Task.User, Instant: first, Trigger: job.TriggerTimer,
 		Outcome: outcome, Reason: reason, BeginTime: now.UTC(), EndTime: now.UTC(), Generation: t.entry.Generation,
 	}
-	if count > 1 {
-		rec.Count, rec.Until = count, last
-	}
-	return Settle{Task: t.ref, From: a.floor, To: last, Record: rec}
 }
 
-// closed tells whether an unclaimed instant can be given up: its deadline has passed, or, without one, the nodes have
-// had their time. A task that catches up waits for a node that can, and gives it time when it comes.
-func (s *State) closed(t *task, i time.Time, paused bool, now time.Time) bool {
-	if paused {
-		return true
-	}
+// closing says when an unclaimed instant can be given up.
+type closing struct {
+	began    time.Time     // not before this
+	deadline time.Duration // after the instant, whatever else; 0: none
+	grace    time.Duration // after the instant, as long as nobody says that it may still come
+	able     time.Time     // and not before this: a node of the task has had its time; zero: none is there
+	waits    bool          // for able
+}
+
+// closing is made of the task's policy. Where nothing says how late an instant may start, it must be claimed on time,
+// within a lease. A task that catches up waits for a node that can, and gives it time when it comes; so does one with a
+// deadline, whose nodes try to claim until then. A deadline ends all waiting.
+func (s *State) closing(t *task) closing {
 	spec := &t.entry.Task
-	age := now.Sub(i) - spec.Jitter.Std()
-	if d := spec.Deadline.Std(); d > 0 && age > d+s.lease {
-		return true
+	c := closing{began: s.began.Add(s.patience()), grace: spec.Jitter.Std() + s.lease}
+	if spec.Deadline > 0 {
+		c.deadline = spec.Jitter.Std() + spec.Deadline.Std() + s.lease
 	}
-	if spec.Catchup == job.CatchupNone {
-		return age > s.lease
+	if spec.Deadline == 0 && (spec.Catchup == job.CatchupNone || spec.Catchup == "") {
+		return c
 	}
+	c.waits, c.grace = true, c.grace+s.lease
 	for id := range t.jobs {
-		if n := s.nodes[id]; n != nil && n.presence != nil && now.Sub(n.changed) > 2*s.lease {
-			return age > 2*s.lease
+		if n := s.nodes[id]; n != nil && n.presence != nil {
+			if able := latest(n.changed, s.began).Add(2 * s.lease); c.able.IsZero() || able.Before(c.able) {
+				c.able = able
+			}
 		}
 	}
-	return false
+	return c
+}
+
+// of is when an instant can be given up; zero: nobody knows yet.
+func (c closing) of(i time.Time) time.Time {
+	at := time.Time{}
+	if !c.waits || !c.able.IsZero() {
+		at = latest(i.Add(c.grace), c.able)
+	}
+	if d := i.Add(c.deadline); c.deadline > 0 && (at.IsZero() || d.Before(at)) {
+		at = d
+	}
+	if at.IsZero() {
+		return at
+	}
+	return latest(at, c.began)
 }
 
 // whyMissed says why nobody ran an instant, as far as the present state tells.
@@ -280,11 +258,4 @@ func lostRecord(t *task, c *job.Claim, now time.Time) *job.ExecutionRecord {
 		rec.Command, rec.User, rec.Generation = t.entry.Task.Command.String(), t.entry.Task.User, t.entry.Generation
 	}
 	return rec
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

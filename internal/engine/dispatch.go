@@ -24,6 +24,8 @@ type Request struct {
 	Force   bool // an onlyonce task runs although it has succeeded
 	// Succeeded are the nodes on which an onlyonce task has succeeded.
 	Succeeded []job.NodeID
+
+	wait bool // for a node that is offline, until the run may not start any more
 }
 
 // StartWithin is how long a run that was asked for may wait for its start.
@@ -35,6 +37,9 @@ type NotRun = job.NotRun
 // Dispatch makes the dispatches of a request: one for each bound node for a common task, one on a node of the
 // engine's choice for the other kinds. The nodes that can't run it are listed with the reason; where none can,
 // the error says so.
+//
+// The run id is made of the key and the job, or, where the engine chooses, of the key and the task: the same request
+// has the same run although another node might be chosen now.
 func (s *State) Dispatch(r Request, now time.Time) ([]*job.Dispatch, []NotRun, error) {
 	t := s.tasks[r.Task]
 	if t == nil || t.entry == nil {
@@ -44,12 +49,16 @@ func (s *State) Dispatch(r Request, now time.Time) ([]*job.Dispatch, []NotRun, e
 	if err != nil {
 		return nil, not, err
 	}
+	chosen := t.chooses(r)
 	bound := slices.Sorted(maps.Keys(t.jobs))
 	dispatches := make([]*job.Dispatch, 0, len(on))
 	for _, id := range on {
-		j := job.Bind(t.entry, id, bound, t.jobs[id].since)
+		j := job.Bind(t.entry, id, bound, t.jobs[id].sinceTime())
 		j.Config = s.configFor(t)
 		run := job.CauseID(r.Key, j.Hash)
+		if chosen {
+			run = t.runOf(r)
+		}
 		j.EventID = string(run)
 		dispatches = append(dispatches, &job.Dispatch{
 			Run: run, Node: id, Job: j, Trigger: r.Trigger, Params: r.Params, Cause: r.Cause, Attempt: r.Attempt,
@@ -58,6 +67,14 @@ func (s *State) Dispatch(r Request, now time.Time) ([]*job.Dispatch, []NotRun, e
 	}
 	return dispatches, not, nil
 }
+
+// chooses tells whether the engine chooses the node of a request.
+func (t *task) chooses(r Request) bool {
+	return len(r.Nodes) == 0 && t.entry.Task.Kind.Kind().Claimed()
+}
+
+// runOf is the run of a request whose node the engine chooses.
+func (t *task) runOf(r Request) job.RunID { return job.CauseID(r.Key, t.ref.String()) }
 
 // choose picks the nodes of a request.
 func (s *State) choose(t *task, r Request) (on []job.NodeID, not []NotRun, err error) {
@@ -68,6 +85,13 @@ func (s *State) choose(t *task, r Request) (on []job.NodeID, not []NotRun, err e
 	if len(want) == 0 {
 		return nil, nil, job.Errorf(job.CodeUnavailable, "task %s is bound to no node", t.ref).
 			WithHint("see where it could run with: rota describe task %s", t.ref)
+	}
+	if t.chooses(r) {
+		for _, id := range want {
+			if s.dispatches[dispatchKey{id, t.runOf(r)}] != nil {
+				return []job.NodeID{id}, nil, nil // it was asked for before
+			}
+		}
 	}
 	for _, id := range want {
 		if why := s.whyNot(t, id, r); why != "" {
@@ -83,7 +107,7 @@ func (s *State) choose(t *task, r Request) (on []job.NodeID, not []NotRun, err e
 		}
 		return nil, not, job.Errorf(job.CodeUnavailable, "no node can run %s now (%s)", t.ref, strings.Join(why, "; "))
 	}
-	if len(r.Nodes) == 0 && t.entry.Task.Kind.Kind().Claimed() {
+	if t.chooses(r) {
 		on = []job.NodeID{s.leastLoaded(on, r.Key)}
 	}
 	return on, not, nil
@@ -96,11 +120,11 @@ func (s *State) whyNot(t *task, id job.NodeID, r Request) string {
 	case n == nil:
 		return "there is no such node"
 	case !bound:
-		if ok, why := s.fits(t, id); !ok {
+		if why := s.unfit(t, id); why != "" {
 			return why
 		}
 		return "the task is not bound to it"
-	case n.presence == nil:
+	case n.presence == nil && !r.wait:
 		return "it is offline"
 	case n.node != nil && n.node.Cordoned && len(r.Nodes) == 0:
 		return "it is cordoned"
@@ -110,19 +134,27 @@ func (s *State) whyNot(t *task, id job.NodeID, r Request) string {
 	return ""
 }
 
-// leastLoaded is the node with the fewest runs; ties are broken by the key, so that they spread.
+// leastLoaded is the node with the fewest runs, of those online where there are any; ties are broken by the key, so
+// that they spread.
 func (s *State) leastLoaded(on []job.NodeID, key string) job.NodeID {
-	waiting := map[job.NodeID]int{}
-	for k := range s.dispatches {
-		waiting[k.node]++
+	offline := func(id job.NodeID) int {
+		if s.online(id) {
+			return 0
+		}
+		return 1
 	}
 	return slices.MinFunc(on, func(a, b job.NodeID) int {
-		return cmp.Or(cmp.Compare(waiting[a], waiting[b]), job.CompareRank(key, a, b))
+		return cmp.Or(cmp.Compare(offline(a), offline(b)), cmp.Compare(s.waiting[a], s.waiting[b]), job.CompareRank(key, a, b))
 	})
 }
 
-// failDispatches ends the dispatches that will not run any more.
+// failDispatches ends the dispatches that will not run any more. Time alone makes them so; looking at them now and then
+// is enough, however often a plan is asked for.
 func (s *State) failDispatches(now time.Time) []Action {
+	if d := now.Sub(s.judged); d >= 0 && d < s.lease/40 {
+		return nil
+	}
+	s.judged = now
 	var actions []Action
 	for _, d := range s.dispatches {
 		outcome, reason := s.fate(d, now)
@@ -141,14 +173,13 @@ func (s *State) failDispatches(now time.Time) []Action {
 
 // fate says how a dispatch ends without its node, or nothing.
 func (s *State) fate(d *job.Dispatch, now time.Time) (job.Outcome, string) {
-	n := s.nodes[d.Node]
-	gone := (n == nil || n.presence == nil) && s.absent(d.Node, "", now)
+	gone := s.gone(d.Node, now)
 	switch {
 	case d.Started != nil && gone:
 		return job.Lost, fmt.Sprintf("node %s went away while it ran", d.Node)
 	case d.Started != nil:
 		return "", "" // its node, alive, says how it ended, also after a restart
-	case gone:
+	case gone && d.Trigger != job.TriggerRetry: // a lost run that is to run again waits for its node
 		return job.Missed, fmt.Sprintf("node %s went away before it started", d.Node)
 	case !d.NotAfter.IsZero() && now.Sub(d.NotAfter) > s.lease:
 		return job.Missed, fmt.Sprintf("it did not start by %s", d.NotAfter.Format(time.RFC3339))

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"encoding/json"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +39,10 @@ func (s *State) rerun(t *task, rec *job.ExecutionRecord, now time.Time) []Action
 	if rec.Trigger == job.TriggerRetry && rec.Attempt > maxReruns {
 		return nil
 	}
-	r := Request{Task: t.ref, Key: "rerun/" + rec.ID, Trigger: job.TriggerRetry, Cause: "lost run " + rec.ID, Attempt: max(rec.Attempt, 1) + 1, Force: true}
+	r := Request{
+		Task: t.ref, Key: "rerun/" + rec.ID, Trigger: job.TriggerRetry, Cause: "lost run " + rec.ID, Attempt: max(rec.Attempt, 1) + 1,
+		Force: true, wait: true,
+	}
 	if !t.entry.Task.Kind.Kind().Claimed() && rec.Node != "" {
 		r.Nodes = []job.NodeID{rec.Node}
 	}
@@ -70,15 +75,15 @@ func (s *State) carryOut(t *task, rec *job.ExecutionRecord, res *job.Result, now
 			actions = append(actions, SetConfig{group, key, value})
 		}
 	}
-	for _, k := range sortedKeys(res.Global) {
+	for _, k := range slices.Sorted(maps.Keys(res.Global)) {
 		set("", k, res.Global[k])
 	}
-	for _, g := range sortedKeys(res.Config) {
+	for _, g := range slices.Sorted(maps.Keys(res.Config)) {
 		if g != t.ref.Group {
 			refused = append(refused, "configuration of group "+g+": a task sets that of its own group")
 			continue
 		}
-		for _, k := range sortedKeys(res.Config[g]) {
+		for _, k := range slices.Sorted(maps.Keys(res.Config[g])) {
 			set(g, k, res.Config[g][k])
 		}
 	}
@@ -110,7 +115,8 @@ func (s *State) next(t *task, rec *job.ExecutionRecord, name string, now time.Ti
 	if err != nil {
 		return nil, err.Error()
 	}
-	if !allowed(t.entry.Task.Allow.Next, ref.Name) && !allowed(t.entry.Task.Allow.Next, ref.String()) {
+	own := ref.Group == t.ref.Group && allowed(t.entry.Task.Allow.Next, ref.Name) // without a group it means its own
+	if !own && !allowed(t.entry.Task.Allow.Next, ref.String()) {
 		return nil, "not in allow.next"
 	}
 	r := Request{Task: ref, Key: "next/" + rec.ID, Trigger: job.TriggerNext, Cause: "record " + rec.ID}

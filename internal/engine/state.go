@@ -2,8 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -16,55 +14,66 @@ type Options struct {
 }
 
 // State is what the engine knows. It is not safe for concurrent use.
+//
+// Nothing in it grows with the number of instants or records but what lies above the floors, nor does an
+// ordinary plan look at every task or node: what changed is in the dirty sets, what time brings about in the heap of wakes.
 type State struct {
 	lease time.Duration
 
 	tasks      map[job.TaskRef]*task
 	nodes      map[job.NodeID]*node
-	byHash     map[string]jobAt // a job's hash to its task and node
+	labelled   map[label]map[job.NodeID]struct{} // the nodes that carry a label
+	byHash     map[string]*task                  // of each job
 	dispatches map[dispatchKey]*job.Dispatch
+	waiting    map[job.NodeID]int // dispatches on each node
 	config     map[configKey]string
+	naming     map[string]map[*task]struct{} // the tasks whose values name a configuration
 
-	// began is since when the state is watched: nobody is judged for an absence from before.
-	began time.Time
+	began   time.Time // since when the state is watched: nobody is judged for an absence from before
+	planned time.Time // the time of the last plan
+	judged  time.Time // when the dispatches were looked at
 
-	dirtyTasks map[job.TaskRef]bool // to be placed anew on every node
-	dirtyNodes map[job.NodeID]bool  // to be matched anew with every task
+	dirtyTasks map[*task]struct{}      // to be placed anew on every node
+	queue      []*task                 // of those, in order, what the present round has still to place
+	dirtyNodes map[job.NodeID]struct{} // to be matched anew with every task
+	roused     map[*task]struct{}      // of whose account something is new
+	wakes      wakes                   // of whose account time alone may bring something
 }
 
 type task struct {
-	ref     job.TaskRef
-	entry   *job.TaskEntry // nil: deleted; its jobs and claims may remain
-	rule    *job.Rule      // parsed; of the entry
-	names   []string       // the configuration that its values name
-	stamp   string
-	jobs    map[job.NodeID]jobState
-	account account
+	ref        job.TaskRef
+	entry      *job.TaskEntry // nil: deleted; its jobs and claims may remain
+	rule       *job.Rule      // of the entry, parsed; nil: there is none, or it can't be read here
+	unreadable bool           // there is an entry, which can't be read here: everything of it is left alone
+	names      []string       // the configuration that its values name
+	stamp      uint64         // what its jobs must carry; 0: not known before it is placed
+	jobs       map[job.NodeID]jobState
+	past       []period // until the present rule, oldest first; see account.go
+	account    account
 }
 
+// jobState is all that is kept of a job: there may be millions.
 type jobState struct {
 	rev   int64
-	stamp string
-	since time.Time
-}
-
-type jobAt struct {
-	ref  job.TaskRef
-	node job.NodeID
+	stamp uint64
+	since int64 // Unix nanoseconds
 }
 
 type node struct {
+	id       job.NodeID
 	node     *job.Node     // nil: known by its presence alone
 	presence *job.Presence // nil: offline
 	changed  time.Time     // when the presence came, went, or became another session's
 }
 
-type dispatchKey struct {
-	node job.NodeID
-	run  job.RunID
-}
-
-type configKey struct{ group, key string }
+type (
+	dispatchKey struct {
+		node job.NodeID
+		run  job.RunID
+	}
+	configKey struct{ group, key string }
+	label     struct{ key, value string }
+)
 
 // New makes an empty state.
 func New(o Options) *State {
@@ -73,81 +82,17 @@ func New(o Options) *State {
 	}
 	return &State{
 		lease: o.Lease,
-		tasks: map[job.TaskRef]*task{}, nodes: map[job.NodeID]*node{}, byHash: map[string]jobAt{},
-		dispatches: map[dispatchKey]*job.Dispatch{}, config: map[configKey]string{},
-		dirtyTasks: map[job.TaskRef]bool{}, dirtyNodes: map[job.NodeID]bool{},
-	}
-}
-
-// Event is something that happened: a key that changed, or a record that history took in.
-type Event interface{ apply(s *State) }
-
-// The events. Those of keys carry what the store now has; the deletions name what is gone.
-type (
-	// Began tells that the state is whole from here on; who is absent now has a whole lease to come back.
-	Began       struct{ At time.Time }
-	TaskPut     struct{ Entry *job.TaskEntry }
-	TaskDeleted struct{ Task job.TaskRef }
-	NodePut     struct{ Node *job.Node }
-	NodeDeleted struct{ Node job.NodeID }
-	// NodeOnline and NodeOffline tell of a node's presence, and when it was seen to change.
-	NodeOnline struct {
-		Presence *job.Presence
-		At       time.Time
-	}
-	NodeOffline struct {
-		Node job.NodeID
-		At   time.Time
-	}
-	JobPut struct {
-		Job      *job.Job
-		Revision int64
-	}
-	JobDeleted struct {
-		Node job.NodeID
-		Hash string
-	}
-	DispatchPut     struct{ Dispatch *job.Dispatch }
-	DispatchDeleted struct {
-		Node job.NodeID
-		Run  job.RunID
-	}
-	ConfigPut struct {
-		Group, Key, Value string // group "": global
-	}
-	ConfigDeleted struct{ Group, Key string }
-	ClaimPut      struct{ Claim *job.Claim }
-	ClaimDeleted  struct {
-		Task    job.TaskRef
-		Instant time.Time
-	}
-	// FloorPut tells up to which instant everything of a claimed task is settled.
-	FloorPut struct {
-		Task job.TaskRef
-		At   time.Time
-	}
-	FloorDeleted struct{ Task job.TaskRef }
-	// Recorded tells that history accounts for an instant, or for the instants up to Until.
-	Recorded struct {
-		Task           job.TaskRef
-		Instant, Until time.Time
-	}
-	// Done and Refused tell what came of an action. Nothing else tells of a write before the watch does.
-	Done    struct{ Action Action }
-	Refused struct{ Action Action }
-)
-
-// Apply takes events in, in the order in which they happened. Applying one twice is applying it once.
-func (s *State) Apply(events ...Event) {
-	for _, e := range events {
-		e.apply(s)
+		tasks: map[job.TaskRef]*task{}, nodes: map[job.NodeID]*node{}, labelled: map[label]map[job.NodeID]struct{}{},
+		byHash: map[string]*task{}, dispatches: map[dispatchKey]*job.Dispatch{}, waiting: map[job.NodeID]int{},
+		config: map[configKey]string{}, naming: map[string]map[*task]struct{}{},
+		dirtyTasks: map[*task]struct{}{}, dirtyNodes: map[job.NodeID]struct{}{}, roused: map[*task]struct{}{},
 	}
 }
 
 func (s *State) task(ref job.TaskRef) *task {
 	t := s.tasks[ref]
 	if t == nil {
-		t = &task{ref: ref, jobs: map[job.NodeID]jobState{}}
+		t = &task{ref: ref, jobs: map[job.NodeID]jobState{}, account: account{index: asleep}}
 		s.tasks[ref] = t
 	}
 	return t
@@ -155,148 +100,56 @@ func (s *State) task(ref job.TaskRef) *task {
 
 // forget drops a deleted task of which nothing is left.
 func (s *State) forget(t *task) {
-	if t.entry == nil && len(t.jobs) == 0 && t.account.empty() {
+	if t.entry == nil && !t.unreadable && len(t.jobs) == 0 && t.account.empty() {
 		delete(s.tasks, t.ref)
-		delete(s.dirtyTasks, t.ref)
+		delete(s.dirtyTasks, t)
+		delete(s.roused, t)
+		s.wakes.sleep(t)
 	}
 }
 
-func (e Began) apply(s *State) { s.began = e.At.Add(s.lease - s.patience()) }
+func (s *State) dirty(t *task) { s.dirtyTasks[t] = struct{}{} }
 
-func (e TaskPut) apply(s *State) {
-	t := s.task(e.Entry.Ref())
-	if t.entry != nil && t.entry.Revision >= e.Entry.Revision && e.Entry.Revision > 0 {
-		return
-	}
-	t.entry, t.rule = e.Entry, e.Entry.Task.Rule()
-	if t.rule.Valid() != nil {
-		t.rule = nil // it was valid when it was stored; another version may read it otherwise
-	}
-	if p := e.Entry.Prior; p != nil && p.Schedule == nil && p.Valid() != nil {
-		t.entry.Prior = nil
-	}
-	t.names = e.Entry.Task.ConfigNames()
-	t.account.next = time.Time{}
-	s.dirtyTasks[t.ref] = true
-}
+func (s *State) rouse(t *task) { s.roused[t] = struct{}{} }
 
-func (e TaskDeleted) apply(s *State) {
-	if t := s.tasks[e.Task]; t != nil {
-		t.entry, t.rule, t.names = nil, nil, nil
-		s.dirtyTasks[e.Task] = true
-		s.forget(t)
-	}
+// claimed tells whether each instant of the task is one node's, which must claim it.
+func (t *task) claimed() bool {
+	return t.entry != nil && t.rule != nil && t.rule.Mode == job.Cycle && t.entry.Task.Kind.Kind().Claimed()
 }
 
 func (s *State) node(id job.NodeID) *node {
 	n := s.nodes[id]
 	if n == nil {
-		n = &node{}
+		n = &node{id: id}
 		s.nodes[id] = n
 	}
 	return n
 }
 
-func (e NodePut) apply(s *State) {
-	n := s.node(e.Node.ID)
-	if n.node != nil && n.node.Cordoned == e.Node.Cordoned && maps.Equal(n.node.Labels, e.Node.Labels) {
-		n.node = e.Node
-		return
-	}
-	n.node = e.Node
-	s.dirtyNodes[e.Node.ID] = true
+// present tells whether a session is alive.
+func (s *State) present(id job.NodeID, session string) bool {
+	n := s.nodes[id]
+	return n != nil && n.presence != nil && n.presence.Session == session
 }
 
-func (e NodeDeleted) apply(s *State) {
-	n := s.nodes[e.Node]
-	if n == nil {
-		return
+// gone tells whether a node has been offline for so long that it is judged dead.
+func (s *State) gone(id job.NodeID, now time.Time) bool {
+	n := s.nodes[id]
+	switch {
+	case n == nil:
+		return now.Sub(s.began) >= s.patience()
+	case n.presence != nil:
+		return false
 	}
-	n.node = nil
-	if n.presence == nil {
-		delete(s.nodes, e.Node)
-	}
-	s.dirtyNodes[e.Node] = true
+	return now.Sub(latest(n.changed, s.began)) >= s.patience()
 }
 
-func (e NodeOnline) apply(s *State) {
-	n := s.node(e.Presence.Node)
-	if n.presence == nil || n.presence.Session != e.Presence.Session {
-		n.changed = e.At
-	}
-	n.presence = e.Presence
-}
+// patience is what passes between the end of a lease and the judgement that its holder is dead: a hiccup is no death.
+func (s *State) patience() time.Duration { return s.lease / 2 }
 
-func (e NodeOffline) apply(s *State) {
-	n := s.nodes[e.Node]
-	if n == nil || n.presence == nil {
-		return
-	}
-	n.presence, n.changed = nil, e.At
-	if n.node == nil {
-		delete(s.nodes, e.Node)
-	}
-}
-
-func (e JobPut) apply(s *State) {
-	ref := e.Job.Ref()
-	t := s.task(ref)
-	if old, ok := t.jobs[e.Job.NodeID]; ok && old.rev >= e.Revision {
-		return
-	}
-	t.jobs[e.Job.NodeID] = jobState{rev: e.Revision, stamp: e.Job.Stamp, since: e.Job.Since}
-	s.byHash[e.Job.Hash] = jobAt{ref, e.Job.NodeID}
-	if t.entry == nil || e.Job.Stamp != t.stamp {
-		s.dirtyTasks[ref] = true
-	}
-}
-
-func (e JobDeleted) apply(s *State) {
-	at, ok := s.byHash[e.Hash]
-	if !ok {
-		return
-	}
-	delete(s.byHash, e.Hash)
-	if t := s.tasks[at.ref]; t != nil {
-		delete(t.jobs, at.node)
-		s.dirtyTasks[at.ref] = true
-		s.forget(t)
-	}
-}
-
-func (e DispatchPut) apply(s *State) {
-	k := dispatchKey{e.Dispatch.Node, e.Dispatch.Run}
-	if old := s.dispatches[k]; old != nil && old.Revision >= e.Dispatch.Revision && e.Dispatch.Revision > 0 {
-		return
-	}
-	s.dispatches[k] = e.Dispatch
-}
-
-func (e DispatchDeleted) apply(s *State) { delete(s.dispatches, dispatchKey{e.Node, e.Run}) }
-
-func (e ConfigPut) apply(s *State) {
-	k := configKey{e.Group, e.Key}
-	if old, ok := s.config[k]; ok && old == e.Value {
-		return
-	}
-	s.config[k] = e.Value
-	s.configChanged(k)
-}
-
-func (e ConfigDeleted) apply(s *State) {
-	k := configKey{e.Group, e.Key}
-	if _, ok := s.config[k]; ok {
-		delete(s.config, k)
-		s.configChanged(k)
-	}
-}
-
-func (s *State) configChanged(k configKey) {
-	for ref, t := range s.tasks {
-		if (k.group == "" || k.group == ref.Group) && slices.Contains(t.names, k.key) {
-			s.dirtyTasks[ref] = true
-		}
-	}
+func (s *State) online(id job.NodeID) bool {
+	n := s.nodes[id]
+	return n != nil && n.presence != nil
 }
 
 // configFor is the configuration that a task's values name: of its group, else global.
@@ -315,70 +168,14 @@ func (s *State) configFor(t *task) map[string]string {
 	return values
 }
 
-// absent tells whether a session has been gone for so long that it is judged dead: its node is offline, or
-// online with another session, and has been for longer than the patience that a hiccup is given.
-func (s *State) absent(id job.NodeID, session string, now time.Time) bool {
-	n := s.nodes[id]
-	if n == nil {
-		return now.Sub(s.began) >= s.patience()
-	}
-	if n.presence != nil && n.presence.Session == session {
-		return false
-	}
-	return now.Sub(latest(n.changed, s.began)) >= s.patience()
+// byRef orders tasks, so that a plan is the same each time.
+func byRef(a, b *task) int {
+	return cmp.Or(cmp.Compare(a.ref.Group, b.ref.Group), cmp.Compare(a.ref.Name, b.ref.Name))
 }
 
-// patience is what passes between the end of a lease and the judgement that its holder is dead.
-func (s *State) patience() time.Duration { return s.lease / 2 }
-
-func (s *State) online(id job.NodeID) bool {
-	n := s.nodes[id]
-	return n != nil && n.presence != nil
-}
-
-// sortedRefs lists the references of a set in their order, so that a plan is the same each time.
-func sortedRefs[V any](m map[job.TaskRef]V) []job.TaskRef {
-	return slices.SortedFunc(maps.Keys(m), func(a, b job.TaskRef) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Name, b.Name))
-	})
-}
-
-func (e Done) apply(s *State) {
-	switch a := e.Action.(type) {
-	case PutJob:
-		// Its revision comes with the watch. Until then a further write is refused, and planned anew.
-		t := s.task(a.Job.Ref())
-		if old := t.jobs[a.Job.NodeID]; old.rev == a.Revision {
-			t.jobs[a.Job.NodeID] = jobState{rev: old.rev, stamp: a.Job.Stamp, since: a.Job.Since}
-			s.byHash[a.Job.Hash] = jobAt{a.Job.Ref(), a.Job.NodeID}
-		}
-	case DeleteJob:
-		if at, ok := s.byHash[a.Hash]; ok && s.tasks[at.ref].jobs[at.node].rev == a.Revision {
-			JobDeleted{Node: a.Node, Hash: a.Hash}.apply(s)
-		}
-	case FailDispatch:
-		DispatchDeleted{Node: a.Dispatch.Node, Run: a.Dispatch.Run}.apply(s)
-	case InitFloor:
-		FloorPut{Task: a.Task, At: a.At}.apply(s)
-	case Settle:
-		FloorPut{Task: a.Task, At: a.To}.apply(s)
-	case DropTask:
-		if t := s.tasks[a.Task]; t != nil {
-			t.account = account{}
-			s.forget(t)
-		}
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-}
-
-func (e Refused) apply(s *State) {
-	switch a := e.Action.(type) {
-	case PutJob:
-		if s.tasks[a.Job.Ref()] != nil {
-			s.dirtyTasks[a.Job.Ref()] = true
-		}
-	case DeleteJob:
-		if at, ok := s.byHash[a.Hash]; ok {
-			s.dirtyTasks[at.ref] = true
-		}
-	}
+	return b
 }

@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"maps"
+	"strconv"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// What is known of tasks, nodes, and the jobs that bind the ones to the others.
+
+func (e TaskPut) apply(s *State) {
+	t := s.task(e.Entry.Ref())
+	if t.entry != nil && t.entry.Revision >= e.Entry.Revision && e.Entry.Revision > 0 {
+		return
+	}
+	entry := *e.Entry
+	rule := entry.Task.Rule()
+	if rule.Valid() != nil {
+		rule = nil // it was valid when it was stored; another version may read it otherwise
+	}
+	if entry.Prior != nil {
+		prior := *entry.Prior
+		if entry.Prior = &prior; prior.Valid() != nil {
+			entry.Prior = nil
+		}
+	}
+	t.succeed(&entry)
+	t.entry, t.rule, t.unreadable = &entry, rule, false
+	s.setNames(t, entry.Task.ConfigNames())
+	s.dirty(t)
+	s.rouse(t)
+}
+
+func (e TaskDeleted) apply(s *State) {
+	if t := s.tasks[e.Task]; t != nil {
+		s.vacate(t)
+		t.unreadable = false
+		s.dirty(t)
+		s.rouse(t)
+		s.forget(t)
+	}
+}
+
+func (e TaskUnreadable) apply(s *State) {
+	t := s.task(e.Task)
+	s.vacate(t)
+	t.unreadable = true
+}
+
+// vacate takes the entry away.
+func (s *State) vacate(t *task) {
+	s.setNames(t, nil)
+	t.entry, t.rule, t.past, t.stamp = nil, nil, nil, 0
+}
+
+func (s *State) setNames(t *task, names []string) {
+	for _, name := range t.names {
+		if delete(s.naming[name], t); len(s.naming[name]) == 0 {
+			delete(s.naming, name)
+		}
+	}
+	t.names = names
+	for _, name := range names {
+		if s.naming[name] == nil {
+			s.naming[name] = map[*task]struct{}{}
+		}
+		s.naming[name][t] = struct{}{}
+	}
+}
+
+func (e NodePut) apply(s *State) {
+	n := s.node(e.Node.ID)
+	old := n.node
+	n.node = e.Node
+	if old != nil && old.Cordoned == e.Node.Cordoned && maps.Equal(old.Labels, e.Node.Labels) {
+		return
+	}
+	s.relabel(n.id, old, e.Node)
+	s.dirtyNodes[n.id] = struct{}{}
+}
+
+func (e NodeDeleted) apply(s *State) {
+	n := s.nodes[e.Node]
+	if n == nil {
+		return
+	}
+	s.relabel(n.id, n.node, nil)
+	n.node = nil
+	if n.presence == nil {
+		delete(s.nodes, e.Node)
+	}
+	s.dirtyNodes[e.Node] = struct{}{}
+}
+
+// relabel keeps the index of labels.
+func (s *State) relabel(id job.NodeID, old, now *job.Node) {
+	if old != nil {
+		for k, v := range old.Labels {
+			l := label{k, v}
+			if delete(s.labelled[l], id); len(s.labelled[l]) == 0 {
+				delete(s.labelled, l)
+			}
+		}
+	}
+	if now != nil {
+		for k, v := range now.Labels {
+			l := label{k, v}
+			if s.labelled[l] == nil {
+				s.labelled[l] = map[job.NodeID]struct{}{}
+			}
+			s.labelled[l][id] = struct{}{}
+		}
+	}
+}
+
+func (e NodeOnline) apply(s *State) {
+	n := s.node(e.Presence.Node)
+	if n.presence == nil || n.presence.Session != e.Presence.Session {
+		n.changed = e.At
+	}
+	n.presence = e.Presence
+}
+
+func (e NodeOffline) apply(s *State) {
+	n := s.nodes[e.Node]
+	if n == nil || n.presence == nil {
+		return
+	}
+	n.presence, n.changed = nil, e.At
+	if n.node == nil {
+		delete(s.nodes, e.Node)
+	}
+}
+
+func (e JobPut) apply(s *State) {
+	t := s.task(e.Job.Ref())
+	if old, ok := t.jobs[e.Job.NodeID]; ok && old.rev >= e.Revision {
+		return
+	}
+	s.bind(t, e.Job, e.Revision)
+	if t.entry == nil || t.jobs[e.Job.NodeID].stamp != t.stamp {
+		s.dirty(t)
+	}
+}
+
+// bind notes a job. Of its strings only the hash is kept, and that of nodes unknown.
+func (s *State) bind(t *task, j *job.Job, rev int64) {
+	id := j.NodeID
+	if n := s.nodes[id]; n != nil {
+		id = n.id
+	}
+	t.jobs[id] = jobState{rev: rev, stamp: parseStamp(j.Stamp), since: j.Since.UnixNano()}
+	if s.byHash[j.Hash] != t {
+		s.byHash[j.Hash] = t
+	}
+}
+
+func (e JobDeleted) apply(s *State) {
+	t := s.byHash[e.Hash]
+	if t == nil {
+		return
+	}
+	delete(s.byHash, e.Hash)
+	delete(t.jobs, e.Node)
+	s.dirty(t)
+	if len(t.jobs) == 0 {
+		s.rouse(t)
+	}
+	s.forget(t)
+}
+
+// Stamps are written as 16 hexadecimal digits. What is not of that form is the stamp of no task.
+func formatStamp(n uint64) string {
+	s := strconv.FormatUint(n, 16)
+	return "0000000000000000"[len(s):] + s
+}
+
+func parseStamp(s string) uint64 {
+	n, err := strconv.ParseUint(s, 16, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}

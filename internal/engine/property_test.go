@@ -1,0 +1,286 @@
+package engine_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/rota-dev/rota/internal/engine"
+	"github.com/rota-dev/rota/job"
+)
+
+// TestHistories lets people, nodes, masters and watches do at random what they may do, and then lets the world come
+// to rest: every instant ends in exactly one outcome, and every node has what is its own.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) { history(t, "") })
+}
+
+// TestPlantedBugs shows that the properties see: each bug is found.
+func TestPlantedBugs(t *testing.T) {
+	t.Parallel()
+	for _, b := range bugs {
+		t.Run(string(b), func(t *testing.T) {
+			t.Parallel()
+			for seed := range 300 {
+				if wrong := rapid.Custom(func(t *rapid.T) []string { return history(t, b) }).Example(seed); len(wrong) > 0 {
+					t.Logf("found in history %d: %s", seed, wrong[0])
+					return
+				}
+			}
+			t.Error("not found in 300 histories")
+		})
+	}
+}
+
+type failer interface {
+	Fatalf(format string, args ...any)
+}
+
+// history is one random history; with a planted bug it tells what was found wrong, without one that is fatal.
+func history(t *rapid.T, b bug) []string {
+	w := newWorld(2)
+	w.bug = b
+	p := &people{t: t, w: w, sims: map[job.NodeID]*sim{}}
+	for _, id := range []job.NodeID{"n1", "n2", "n3"} {
+		p.sims[id] = &sim{id: id, w: w}
+		w.putNode(&job.Node{ID: id, Labels: map[string]string{"role": "x"}, CreatedAt: w.now})
+		p.sims[id].start()
+	}
+	p.edit()
+	for range rapid.IntRange(20, 60).Draw(t, "steps") {
+		p.step()
+	}
+	if !p.heal() {
+		w.checks.fail("the plans do not come to an end")
+	}
+	w.checks.placed()
+	w.checks.accounted(w.now.Add(-3 * time.Minute))
+	if b == "" && len(w.checks.wrong) > 0 {
+		var fatal failer = t
+		fatal.Fatalf("%v", w.checks.wrong)
+	}
+	return w.checks.wrong
+}
+
+// people are those who act upon the world.
+type people struct {
+	t    *rapid.T
+	w    *world
+	sims map[job.NodeID]*sim
+	runs int
+}
+
+func (p *people) n(max int) int { return rapid.IntRange(0, max-1).Draw(p.t, "n") }
+
+func (p *people) node() *sim {
+	return p.sims[rapid.SampledFrom([]job.NodeID{"n1", "n2", "n3"}).Draw(p.t, "node")]
+}
+
+func (p *people) ref() job.TaskRef {
+	return job.Ref("", rapid.SampledFrom([]string{"a", "b"}).Draw(p.t, "task"))
+}
+
+func (p *people) step() {
+	w := p.w
+	switch what := p.n(40); {
+	case what < 10:
+		p.node().claim(p.t)
+	case what < 14:
+		p.node().finish(p.t)
+	case what < 20:
+		w.now = w.now.Add(time.Duration(rapid.SampledFrom([]int{1, 2, 5, 7, 20, 61, 300, 1000}).Draw(p.t, "seconds"))*time.Second +
+			time.Duration(p.n(1000))*time.Millisecond)
+		for _, m := range w.masters {
+			w.hear(m, tasks, 1<<30) // a leader that settles by a rule long gone could not be right
+		}
+	case what < 26:
+		p.master()
+	case what < 29:
+		w.drain()
+		w.hearAll(w.masters[0])
+		w.plan(1 << 30)
+	case what < 32:
+		p.node().look()
+	case what == 32:
+		p.edit()
+	case what == 33:
+		p.task()
+	case what == 34:
+		p.changeNode()
+	case what == 35:
+		p.changeLeader()
+	case what == 36:
+		p.run()
+	default:
+		p.life()
+	}
+}
+
+// master plans, perhaps on what is not the latest, and perhaps dies on the way.
+func (p *people) master() {
+	w, m := p.w, p.w.masters[0]
+	for range p.n(4) {
+		s := stream(p.n(int(streams)))
+		if s != tasks && p.n(3) == 0 {
+			m.coalesce(s)
+		}
+		w.hear(m, s, 1+p.n(4))
+	}
+	if p.n(2) == 0 {
+		w.drain()
+	}
+	n := 1 << 30
+	if p.n(4) == 0 {
+		n = p.n(4)
+	}
+	if actions, _ := w.plan(n); n < len(actions) {
+		p.changeLeader()
+	}
+}
+
+func (p *people) changeLeader() {
+	w := p.w
+	if p.n(2) == 0 && w.canRelist() {
+		w.relist()
+		return
+	}
+	slices.Reverse(w.masters)
+	w.lead()
+}
+
+// canRelist tells whether a master that has seen nothing can know what is owed: an entry tells of one rule before the
+// present one, and not of the kind.
+func (w *world) canRelist() bool {
+	for ref, l := range w.checks.lives {
+		floor, ok := w.floors[ref]
+		if !ok {
+			continue
+		}
+		owing := 0
+		for _, r := range l.rules[:len(l.rules)-1] {
+			if r.until.After(floor) {
+				owing++
+				if e := w.tasks[ref]; !r.claimed || !r.rule.Same(e.Prior) {
+					return false
+				}
+			}
+		}
+		if owing > 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// edit makes a task, or changes it.
+func (p *people) edit() {
+	pick := func(of ...string) string { return rapid.SampledFrom(of).Draw(p.t, "of") }
+	task := job.Task{
+		Name: p.ref().Name, Command: job.Line("true"),
+		Timer:   job.Timer(pick("* * * * *", "*/5 * * * *", "*/20 * * * * *")),
+		Kind:    job.KindName(pick("interval", "interval", "alone", "common")),
+		Catchup: job.Catchup(pick("none", "none", "one", "all")), OnLost: job.OnLost(pick("record", "rerun")),
+		Deadline: job.Duration(p.n(2)) * job.Duration(90*time.Second), Jitter: job.Duration(p.n(2)) * job.Duration(5*time.Second),
+	}
+	switch p.n(3) {
+	case 0:
+		task.Labels = map[string]string{"role": "x"}
+	case 1:
+		task.Nodes = []job.NodeID{"n1", "n2"}
+	}
+	p.w.apply(task)
+}
+
+func (p *people) task() {
+	ref := p.ref()
+	switch p.n(5) {
+	case 0:
+		if p.w.tasks[ref] != nil {
+			p.w.deleteTask(ref)
+		}
+	case 1, 2:
+		p.w.pause(ref, true)
+	default:
+		p.w.pause(ref, false)
+	}
+}
+
+func (p *people) changeNode() {
+	w, s := p.w, p.node()
+	n := w.nodes[s.id]
+	if n == nil {
+		w.putNode(&job.Node{ID: s.id, Labels: map[string]string{"role": "x"}, CreatedAt: w.now})
+		return
+	}
+	n = n.Clone()
+	switch p.n(3) {
+	case 0:
+		w.deleteNode(s.id)
+		return
+	case 1:
+		n.Cordoned = !n.Cordoned
+	case 2:
+		n.Labels["role"] = rapid.SampledFrom([]string{"x", "y"}).Draw(p.t, "role")
+	}
+	w.putNode(n)
+}
+
+// life lets a node die, lose its lease, or come back.
+func (p *people) life() {
+	s := p.node()
+	switch {
+	case !s.alive:
+		s.start()
+	case p.n(2) == 0:
+		s.die(p.n(2) == 0)
+	case p.w.online[s.id] != nil:
+		p.w.leave(s.id)
+	default:
+		p.w.join(s.id, s.session)
+	}
+}
+
+// run asks for a run, twice for the same.
+func (p *people) run() {
+	p.runs++
+	for range 2 {
+		d, _, err := p.w.leader().Dispatch(engine.Request{Task: p.ref(), Key: fmt.Sprint(p.runs), Trigger: job.TriggerRun}, p.w.now)
+		if err == nil {
+			for _, d := range d {
+				p.w.do(engine.CreateDispatch{Dispatch: d})
+			}
+		}
+	}
+}
+
+// heal lets everybody be there again and everything end.
+func (p *people) heal() bool {
+	w := p.w
+	for _, id := range slices.Sorted(maps.Keys(p.sims)) {
+		s := p.sims[id]
+		if w.nodes[id] == nil {
+			w.putNode(&job.Node{ID: id, CreatedAt: w.now})
+		}
+		n := w.nodes[id].Clone()
+		n.Cordoned, n.Labels = false, map[string]string{"role": "x"}
+		w.putNode(n)
+		if !s.alive {
+			s.start()
+		} else if w.online[id] == nil {
+			w.join(id, s.session)
+		}
+		for len(s.running) > 0 {
+			s.end(0, job.Success)
+		}
+		s.dispatches(job.Success)
+	}
+	for ref := range w.tasks {
+		w.pause(ref, false)
+	}
+	return w.rest(1000) && w.pass(4*time.Minute, 4*time.Second)
+}
