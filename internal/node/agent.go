@@ -48,7 +48,9 @@ type Agent struct {
 	joined   chan struct{} // closed when lease is set for the first time
 	stopping chan struct{} // closed when Run is told to end
 	inbox    chan func()   // what other goroutines tell the core
-	wg       sync.WaitGroup
+	gone     chan struct{} // closed when the core is over
+	doubts   doubts
+	wg       sync.WaitGroup // of runs, claims, and what else the core waits for
 }
 
 // New opens the agent's spool. The folder must belong to this process alone.
@@ -81,8 +83,9 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		Options: o, session: uuid.NewString(), spool: sp, metrics: newMetrics(sp),
-		joined: make(chan struct{}), stopping: make(chan struct{}), inbox: make(chan func(), 1024),
+		joined: make(chan struct{}), stopping: make(chan struct{}), inbox: make(chan func(), 1024), gone: make(chan struct{}),
 	}
+	a.doubts.wake = make(chan struct{}, 1)
 	a.self.Store(&job.Node{ID: o.ID, Labels: o.Labels, Facts: o.Facts})
 	return a, nil
 }
@@ -104,7 +107,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	rest.Go(func() { cancel(a.join(after, run)) })
 	rest.Go(func() { a.handOver(after) })
 
-	context.AfterFunc(run, func() { close(a.stopping) })
+	rest.Go(func() {
+		<-run.Done()
+		close(a.stopping)
+	})
+	a.wg.Go(func() { a.settleDoubts(run) })
 	newCore(a).run(run)
 
 	a.flush(ctx)
@@ -132,14 +139,13 @@ func (a *Agent) join(life, run context.Context) error {
 		switch {
 		case err == nil:
 			a.lease.Store(s)
-			close(a.joined)
 			a.rememberSession()
+			close(a.joined)
 			a.Logger.Info("joined", "session", a.session)
-			a.watchLease(life, s)
-			return nil
+			return a.watchLease(life, run, s)
 		case run.Err() != nil:
 			return nil
-		case job.IsConflict(err):
+		case job.IsConflict(err), job.CodeOf(err) == job.CodeInvalid:
 			return fmt.Errorf("node %s: %w", a.ID, err)
 		}
 		a.Logger.Warn("can't join yet", "error", err, "again_in", wait)
@@ -150,14 +156,27 @@ func (a *Agent) join(life, run context.Context) error {
 	}
 }
 
-func (a *Agent) watchLease(life context.Context, s *store.Session) {
-	for {
+// watchLease tells of leases that were lost. It returns an error when another agent has taken the node's name meanwhile,
+// and does not let go of it.
+func (a *Agent) watchLease(life, run context.Context, s *store.Session) error {
+	t := time.NewTicker(a.Lease / 2)
+	defer t.Stop()
+	for taken := 0; ; {
 		select {
 		case <-life.Done():
-			return
+			return nil
 		case <-s.Lost():
 			a.Logger.Warn("the lease had lapsed and was taken anew; the live keys stand again")
 			a.metrics.leasesLost.Inc()
+		case <-t.C:
+			err := s.Err()
+			if !job.IsConflict(err) || run.Err() != nil {
+				taken = 0
+				continue
+			}
+			if taken++; taken > 3 { // longer than a dead one's lease lasts
+				return fmt.Errorf("node %s: %w", a.ID, err)
+			}
 		}
 	}
 }
@@ -182,7 +201,10 @@ func (a *Agent) register(ctx context.Context) error {
 		if err := n.Valid(); err != nil {
 			return err
 		}
-		if _, err = a.store().Nodes().Put(ctx, n); !job.IsConflict(err) {
+		if _, err = a.store().Nodes().Put(ctx, n); err == nil {
+			a.self.Store(n)
+		}
+		if !job.IsConflict(err) {
 			return err
 		}
 	}
@@ -210,8 +232,9 @@ func (a *Agent) leave(ctx context.Context) error {
 	defer cancel()
 	if err := s.Close(ctx); err != nil {
 		a.Logger.Warn("the lease could not be given back; it will lapse", "error", err)
+		return nil
 	}
-	_ = os.Remove(a.sessionFile())
+	_ = os.Remove(a.sessionFile()) // there is nothing to replace
 	return nil
 }
 
@@ -249,10 +272,13 @@ func (a *Agent) settleOrphans() {
 	}
 }
 
-// end spools a record.
+// end spools a record. An error needs nothing of the caller: the record is safe for as long as the agent lives.
 func (a *Agent) end(rec *job.ExecutionRecord) {
 	rec.Success = rec.Outcome == job.Success
-	rec.Session = a.session
+	rec.Node = a.ID // whatever the job says: a node can't write another's records
+	if rec.Session == "" {
+		rec.Session = a.session
+	}
 	if err := a.spool.end(rec); err != nil {
 		a.Logger.Error("the spool's disk refuses a record; it is kept in memory until it is handed over", "run", rec.ID, "error", err)
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"container/heap"
+	"math"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -59,15 +60,18 @@ func (c *clock) advance(e *entry, cursor time.Time) {
 
 func (c *clock) arm(e *entry) {
 	next := nextInstant(e.job, e.cursor)
-	switch {
-	case next.IsZero():
+	if next.IsZero() {
 		if e.index >= 0 {
 			heap.Remove(&c.queue, e.index)
 		}
 		return
-	default:
-		e.wake = fireTime(e.job, next).UnixNano()
 	}
+	c.wakeAt(e, fireTime(e.job, next))
+}
+
+// wakeAt puts an entry into its place in the queue.
+func (c *clock) wakeAt(e *entry, at time.Time) {
+	e.wake = nanos(at)
 	if e.index >= 0 {
 		heap.Fix(&c.queue, e.index)
 	} else {
@@ -75,9 +79,21 @@ func (c *clock) arm(e *entry) {
 	}
 }
 
-// due takes the entry that was due first, if its time has come. The caller advances it.
+// nanos is a time in Unix nanoseconds, as far as they reach: some 290 years either way. What is further away comes last.
+func nanos(t time.Time) int64 {
+	const reach = math.MaxInt64 / int64(time.Second)
+	switch s := t.Unix(); {
+	case s >= reach:
+		return math.MaxInt64
+	case s <= -reach:
+		return math.MinInt64
+	}
+	return t.UnixNano()
+}
+
+// due is the entry that was due first, if its time has come. The caller advances it.
 func (c *clock) due(now time.Time) *entry {
-	if len(c.queue) == 0 || c.queue[0].wake > now.UnixNano() {
+	if len(c.queue) == 0 || c.queue[0].wake > nanos(now) {
 		return nil
 	}
 	return c.queue[0]

@@ -2,9 +2,11 @@ package node
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
 )
 
 // Bounds of the hand-over.
@@ -25,11 +27,11 @@ func (a *Agent) handOver(ctx context.Context) {
 	w := window{limit: a.Window, count: func() (int64, error) { return a.store().Records().Count(ctx, string(a.ID)) }}
 	backoff := firstBackoff
 	for {
-		recs, err := a.spool.next(batchRecords, batchBytes)
-		if err != nil {
-			a.Logger.Error("the spool can't be read", "error", err)
+		recs, unread := a.spool.next(batchRecords, batchBytes)
+		if unread != nil {
+			a.Logger.Error("records in the spool can't be read", "error", unread)
 		}
-		if len(recs) == 0 {
+		if len(recs) == 0 && unread == nil {
 			select {
 			case <-a.spool.ready:
 				continue
@@ -37,31 +39,73 @@ func (a *Agent) handOver(ctx context.Context) {
 				return
 			}
 		}
-		err = w.room(len(recs))
-		if err == nil {
-			err = s.HandOver(ctx, recs, dispatched(recs))
+		err := unread
+		if len(recs) > 0 {
+			err = a.handOverBatch(ctx, s, &w, recs)
 		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return
-			}
-			if err != errFull {
+		pause := batchPatience
+		if err == nil {
+			backoff = firstBackoff
+		} else if ctx.Err() == nil {
+			if !errors.Is(err, errFull) {
 				a.Logger.Warn("records wait in the spool", "waiting", a.spool.waiting(), "error", err)
 			}
-			if !sleep(ctx, backoff) {
-				return
-			}
+			pause = backoff
 			backoff = min(2*backoff, lastBackoff)
-			continue
 		}
-		backoff = firstBackoff
-		if err := a.spool.ack(ids(recs)); err != nil {
-			a.Logger.Error("the spool's disk refuses to forget; records will be handed over twice, which does no harm", "error", err)
-		}
-		if !sleep(ctx, batchPatience) {
+		if !sleep(ctx, pause) {
 			return
 		}
 	}
+}
+
+// handOverBatch hands over as many of the records as the window has room for. Where one is refused, each goes by itself, and
+// the one behind the others, so that it is in nobody's way.
+func (a *Agent) handOverBatch(ctx context.Context, s *store.Session, w *window, recs []job.ExecutionRecord) error {
+	n, err := w.room(len(recs))
+	if err != nil {
+		return err
+	}
+	recs = recs[:n]
+	err = s.HandOver(ctx, recs, dispatched(recs))
+	if err == nil {
+		a.handedOver(recs)
+		return nil
+	}
+	if !refused(err) || ctx.Err() != nil {
+		return err
+	}
+	var refusals error
+	for i := range recs {
+		one := recs[i : i+1]
+		err := s.HandOver(ctx, one, dispatched(one))
+		switch {
+		case err == nil:
+			a.handedOver(one)
+		case refused(err):
+			a.Logger.Error("a record is refused, and tried again later", "run", one[0].ID, "error", err)
+			a.spool.setAside(one[0].ID)
+			refusals = errors.Join(refusals, err)
+		default:
+			return err
+		}
+	}
+	return refusals
+}
+
+func (a *Agent) handedOver(recs []job.ExecutionRecord) {
+	if err := a.spool.ack(ids(recs)); err != nil {
+		a.Logger.Error("the spool's disk refuses to forget; records will be handed over twice, which does no harm", "error", err)
+	}
+}
+
+// refused tells whether an error is about what was handed over, and not about etcd.
+func refused(err error) bool {
+	switch job.CodeOf(err) {
+	case job.CodeInvalid, job.CodeExhausted, job.CodeInternal, job.CodeForbidden:
+		return true
+	}
+	return false
 }
 
 // dispatched are the runs among the records whose dispatches end with them.
@@ -91,27 +135,23 @@ type window struct {
 	count func() (int64, error)
 }
 
-type fullError struct{}
+var errFull = errors.New("the node's window of records in etcd is full")
 
-func (fullError) Error() string { return "the node's window of records in etcd is full" }
-
-var errFull error = fullError{}
-
-func (w *window) room(n int) error {
-	if w.put+n <= w.limit {
-		w.put += n
-		return nil
-	}
-	in, err := w.count()
-	if err != nil {
-		return err
-	}
-	w.put = int(in)
+// room is how many of n records may be put now; at least one, or it is errFull.
+func (w *window) room(n int) (int, error) {
 	if w.put+n > w.limit {
-		return errFull
+		in, err := w.count()
+		if err != nil {
+			return 0, err
+		}
+		w.put = int(in)
+	}
+	n = min(n, w.limit-w.put)
+	if n <= 0 {
+		return 0, errFull
 	}
 	w.put += n
-	return nil
+	return n, nil
 }
 
 // flush waits until the spool is handed over, as long as there is hope within the agent's grace. What

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -16,93 +17,128 @@ const (
 	maxCatchup = 1000
 )
 
-// firing is an instant that is to run.
-type firing struct {
-	instant time.Time
-	trigger job.Trigger // timer or catchup
-}
-
-// span is a row of instants that did not run, told in one record.
-type span struct {
+// verdict is what becomes of an instant, or of several in a row that end alike without a run: they are told in one record.
+type verdict struct {
 	first, last time.Time
 	count       int
-	outcome     job.Outcome // missed or skipped
+	trigger     job.Trigger // timer or catchup: it runs; empty: it does not
+	outcome     job.Outcome // missed or skipped, where it does not run
 	reason      string
 }
 
 // decision says what becomes of a job's instants that are due.
 type decision struct {
-	run    []firing
-	told   []span
-	cursor time.Time // everything up to it is dealt with
+	verdicts []verdict // in the order of the instants
+	instants int       // how many there were
+	cursor   time.Time // everything up to it is dealt with
 }
 
 // decide applies the job's policy to the instants after the cursor whose time has come.
 //
 // An instant that is noticed on time runs. Late ones, from a time when the agent was away or the clock
-// jumped over them, follow the catch-up policy; those older than the deadline never run. What does not run is told in
-// spans, for a common job: that of a claimed one is the business of all its nodes, and the master's audit tells it.
+// jumped over them, follow the catch-up policy; those older than the deadline never run. What does not run is told,
+// for a common job: that of a claimed one is the business of all its nodes, and the master's audit tells it.
 func decide(j *job.Job, cursor, now time.Time) decision {
-	instants, _ := job.Instants(j.Rules, j.Prior, j.Since, cursor, now, maxInstants)
+	due, more := job.Instants(j.Rules, j.Prior, j.Since, cursor, now, maxInstants)
+	if n := slices.IndexFunc(due, func(i time.Time) bool { return fireTime(j, i).After(now) }); n >= 0 {
+		due, more = due[:n], false
+	}
 	d := decision{cursor: cursor}
-	var late []time.Time
-	for _, i := range instants {
-		at := fireTime(j, i)
-		if at.After(now) {
-			break
-		}
-		d.cursor = i
-		switch {
-		case j.PausedFor(i):
-			d.tell(i, job.Skipped, "the task was paused")
-		case now.Sub(at) <= onTime:
-			d.run = append(d.run, firing{i, job.TriggerTimer})
-		default:
-			late = append(late, i)
+	if len(due) == 0 {
+		return d
+	}
+	d.instants, d.cursor = len(due), due[len(due)-1]
+	newer := 0 // late ones behind the one that is looked at
+	for _, i := range due {
+		if isLate(j, i, now) {
+			newer++
 		}
 	}
-	d.catchUp(j, late, now)
-	if j.Kind.Claimed() {
-		d.told = nil
+	if more {
+		newer += lateAfter(j, d.cursor, now)
+	}
+	for _, i := range due {
+		late := isLate(j, i, now)
+		if late {
+			newer--
+		}
+		switch {
+		case j.PausedFor(i):
+			d.tell(j, i, job.Skipped, pausedReason)
+		case j.Deadline > 0 && now.Sub(fireTime(j, i)) > time.Duration(j.Deadline)*time.Second:
+			d.tell(j, i, job.Missed, "it was past its deadline when the node came to it")
+		case !late:
+			d.run(i, job.TriggerTimer)
+		case j.Catchup == job.CatchupAll && newer < maxCatchup, j.Catchup == job.CatchupOne && newer == 0:
+			d.run(i, job.TriggerCatchup)
+		default:
+			d.tell(j, i, job.Missed, "the node was away, or its clock jumped over it")
+		}
 	}
 	return d
 }
 
-// catchUp decides on the late instants, which come before those on time.
-func (d *decision) catchUp(j *job.Job, late []time.Time, now time.Time) {
-	var runs []firing
-	for n, i := range late {
-		behind := len(late) - 1 - n // how many late ones are newer
-		switch {
-		case j.Deadline > 0 && now.Sub(fireTime(j, i)) > time.Duration(j.Deadline)*time.Second:
-			d.tell(i, job.Missed, "it was past its deadline when the node came to it")
-		case j.Catchup == job.CatchupAll && behind < maxCatchup, j.Catchup == job.CatchupOne && behind == 0:
-			runs = append(runs, firing{i, job.TriggerCatchup})
-		default:
-			d.tell(i, job.Missed, "the node was away, or its clock jumped over it")
-		}
-	}
-	d.run = append(runs, d.run...)
+const pausedReason = "the task was paused"
+
+// isLate tells whether an instant that is due is the catch-up policy's business.
+func isLate(j *job.Job, i, now time.Time) bool {
+	return now.Sub(fireTime(j, i)) > onTime && !j.PausedFor(i)
 }
 
-// tell adds an instant to the last span, or begins another where the words change.
-func (d *decision) tell(i time.Time, outcome job.Outcome, reason string) {
-	if n := len(d.told); n > 0 {
-		s := &d.told[n-1]
-		if s.outcome == outcome && s.reason == reason {
-			s.last, s.count = i, s.count+1
-			return
+// lateAfter counts the late instants after one, up to as many as matter.
+func lateAfter(j *job.Job, after, now time.Time) (n int) {
+	const look = 100
+	for more := true; more && n < maxCatchup; {
+		var list []time.Time
+		list, more = job.Instants(j.Rules, j.Prior, j.Since, after, now, look)
+		for _, i := range list {
+			if fireTime(j, i).After(now) {
+				return n
+			}
+			after = i
+			if j.PausedFor(i) && j.ResumedAt.After(i) {
+				after, more = j.ResumedAt.Add(-1), true // over the pause in one step
+				break
+			}
+			if isLate(j, i, now) {
+				n++
+			}
 		}
 	}
-	d.told = append(d.told, span{first: i, last: i, count: 1, outcome: outcome, reason: reason})
+	return n
 }
 
-// record is the record of a span.
-func (s span) record(j *job.Job, now time.Time) job.ExecutionRecord {
-	rec := job.CreateExecutionRecord(j, j.Firing(s.first), now, now, s.outcome, s.reason)
-	rec.Instant, rec.Trigger = s.first, job.TriggerTimer
-	if s.count > 1 {
-		rec.Count, rec.Until = s.count, s.last
+func (d *decision) run(i time.Time, trigger job.Trigger) {
+	d.verdicts = append(d.verdicts, verdict{first: i, last: i, count: 1, trigger: trigger})
+}
+
+// tell adds an instant to the last verdict, or begins another where the words change.
+func (d *decision) tell(j *job.Job, i time.Time, outcome job.Outcome, reason string) {
+	if j.Kind.Claimed() {
+		return
+	}
+	v := verdict{first: i, last: i, count: 1, outcome: outcome, reason: reason}
+	if n := len(d.verdicts); n > 0 && d.verdicts[n-1].join(v) {
+		return
+	}
+	d.verdicts = append(d.verdicts, v)
+}
+
+// join takes the next instant, or the next few, into a verdict, if they end alike.
+func (v *verdict) join(next verdict) bool {
+	if v.trigger != "" || next.trigger != "" || v.outcome != next.outcome || v.reason != next.reason {
+		return false
+	}
+	v.last, v.count = next.last, v.count+next.count
+	return true
+}
+
+// record is the record of instants that did not run.
+func (v verdict) record(j *job.Job, now time.Time) job.ExecutionRecord {
+	rec := job.CreateExecutionRecord(j, j.Firing(v.first), now, now, v.outcome, v.reason)
+	rec.Instant, rec.Trigger = v.first, job.TriggerTimer
+	if v.count > 1 {
+		rec.Count, rec.Until = v.count, v.last
 	}
 	return rec
 }

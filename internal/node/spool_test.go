@@ -1,0 +1,5 @@
+package node
+
+const spoolChildEnv = "ROTA_TEST_SPOOL"
+
+func spoolChild(string) {}
