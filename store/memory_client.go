@@ -146,7 +146,7 @@ func countOps(t *txn, limit int) bool {
 func intervals(requests []request) (puts map[string]struct{}, dels [][2]string, err error) {
 	puts = map[string]struct{}{}
 	deleted := func(k string) bool {
-		return slices.ContainsFunc(dels, func(d [2]string) bool { return k == d[0] || d[0] <= k && k < d[1] })
+		return slices.ContainsFunc(dels, func(d [2]string) bool { return d[1] == "" && k == d[0] || d[0] <= k && k < d[1] })
 	}
 	for i := range requests {
 		if requests[i].action == del {
