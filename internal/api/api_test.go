@@ -168,7 +168,7 @@ func TestRoutes(t *testing.T) {
 		{"a run with an unknown field", "POST", "/api/v1/tasks/default/backup/run", `{"node":"n1"}`, nil, 422, `"path":"node"`},
 		{"no such run", "GET", "/api/v1/runs/none", "", nil, 404, "not_found"},
 		{"a bad wait", "GET", "/api/v1/runs/none?wait=soon", "", nil, 422, "not a duration"},
-		{"unknown events", "GET", "/api/v1/events?type=recrod", "", nil, 422, `did you mean \"record\"?`},
+		{"unknown events", "GET", "/api/v1/events?type=recrd", "", nil, 422, `did you mean \"record\"?`},
 		{"nothing there", "GET", "/api/v1/tasksss", "", nil, 404, "openapi.json"},
 		{"another method", "DELETE", "/api/v1/tasks", "", nil, 405, "GET"},
 		{"health", "GET", "/healthz", "", nil, 200, "ok"},

@@ -114,7 +114,7 @@ func TestAPanicIsContained(t *testing.T) {
 	m := apitest.New()
 	h := api.New(api.Options{Master: m, Tokens: tokens{}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("oh no") })})
-	r := httptest.NewRequest("GET", "/metrics", nil)
+	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	r.Header.Set("Authorization", "Bearer "+token)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
@@ -140,7 +140,7 @@ func FuzzQuery(f *testing.F) {
 		if !strings.Contains("records tasks cron next jobs", path) || path == "" {
 			t.Skip()
 		}
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.URL = &url.URL{Path: "/api/v1/" + path, RawQuery: query}
 		r.Header.Set("Authorization", "Bearer "+token)
 		w := httptest.NewRecorder()

@@ -122,7 +122,9 @@ func (st *eventStream) event(e master.Event) bool {
 
 // send writes and flushes; false: the reader is gone.
 func (st *eventStream) send(b []byte) bool {
-	st.control.SetWriteDeadline(time.Now().Add(slowest))
+	if err := st.control.SetWriteDeadline(time.Now().Add(slowest)); err != nil {
+		return false
+	}
 	if _, err := st.w.Write(b); err != nil {
 		return false
 	}

@@ -143,7 +143,7 @@ func TestStreamsOutliveTheTimeouts(t *testing.T) {
 	defer srv.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	req, _ := http.NewRequestWithContext(ctx, "GET", srv.URL+"/api/v1/events", nil)
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/api/v1/events", nil)
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -169,7 +169,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	srv := httptest.NewUnstartedServer(nil)
 	srv.Config = api.NewServer(ctx, api.New(api.Options{Master: m, Tokens: tokens{}}), discard())
 	srv.Start()
-	req, _ := http.NewRequest("GET", srv.URL+"/api/v1/events", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/api/v1/events", nil)
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -52,3 +52,10 @@ func (c *cli) complete(cmd *cobra.Command, args []string, ask func(context.Conte
 	names := slices.DeleteFunc(ask(ctx, cl), func(n string) bool { return slices.Contains(args, n) })
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
+
+// completed gives a flag its completion. The flag must be there.
+func completed(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err) // a fault of the command's own, found by its tests
+	}
+}

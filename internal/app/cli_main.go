@@ -175,7 +175,7 @@ func (c *cli) exit(ctx context.Context, err error) int {
 // fail tells an error. Where it is only a list of faults with their places, it stands as it is.
 func (c *cli) fail(err error) {
 	var e *job.Error
-	if errors.As(err, &e) && e.Message == "" && e == err {
+	if errors.As(err, &e) && e.Message == "" && err.Error() == e.Error() {
 		c.sayf("%s", e)
 		return
 	}

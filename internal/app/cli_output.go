@@ -41,7 +41,7 @@ func (f *format) Set(s string) error {
 func output(cmd *cobra.Command) *format {
 	f := asTable
 	cmd.Flags().VarP(&f, "output", "o", "table, wide, json, yaml or name")
-	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "yaml", "name"}, cobra.ShellCompDirectiveNoFileComp))
+	completed(cmd, "output", cobra.FixedCompletions([]string{"table", "wide", "json", "yaml", "name"}, cobra.ShellCompDirectiveNoFileComp))
 	return &f
 }
 
@@ -172,12 +172,12 @@ func oneLine(s string) string {
 }
 
 func outcomeCell(o job.Outcome) cell {
-	switch {
-	case o == job.Success:
+	switch o {
+	case job.Success:
 		return cell{string(o), green}
-	case o == job.Skipped:
+	case job.Skipped:
 		return cell{string(o), grey}
-	case o == job.Missed, o == job.Lost:
+	case job.Missed, job.Lost:
 		return cell{string(o), yellow}
 	}
 	return cell{string(o), red}

@@ -34,7 +34,7 @@ func (c *cli) runCommand() *cobra.Command {
 	p.StringVar(&timeout, "timeout", "", "with --wait: wait no longer than this, such as 10m; the run goes on")
 	p.BoolVar(&force, "force", false, "run a task with mode onlyonce although it has succeeded")
 	p.StringVar(&key, "key", "", "asking again with the same key does not run again")
-	cmd.RegisterFlagCompletionFunc("node", c.completeNodes)
+	completed(cmd, "node", c.completeNodes)
 	out := output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r := client.RunRequest{Force: force, Key: key}

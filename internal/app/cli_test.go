@@ -127,7 +127,7 @@ func addRecord(ts *testscript.TestScript, _ bool, args []string) {
 
 // offline NODE takes a node off line.
 func offline(ts *testscript.TestScript, _ bool, args []string) {
-	fake(ts).SetOnline(job.NodeID(args[0]), false)
+	ts.Check(fake(ts).SetOnline(job.NodeID(args[0]), false))
 }
 
 // interrupt interrupts the commands in the background once they wait.

@@ -64,8 +64,9 @@ func (m *Master) Cordon(_ context.Context, id job.NodeID, cordoned bool) (*maste
 }
 
 // SetOnline says whether a node is online.
-func (m *Master) SetOnline(id job.NodeID, online bool) {
-	m.node(id, func(v *master.NodeView) { v.Online = online })
+func (m *Master) SetOnline(id job.NodeID, online bool) error {
+	_, err := m.node(id, func(v *master.NodeView) { v.Online = online })
+	return err
 }
 
 // DeleteNode forgets a node that is not online.
