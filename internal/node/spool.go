@@ -73,9 +73,7 @@ const (
 
 // openSpool opens the log in dir, or begins one. It does so also where the disk is full.
 func openSpool(dir string) (*spool, error) {
-	return openSpoolWith(dir, func(path string) (logFile, error) {
-		return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
-	})
+	return openSpoolWith(dir, createSegment)
 }
 
 func openSpoolWith(dir string, create func(path string) (logFile, error)) (*spool, error) {

@@ -33,6 +33,10 @@ const (
 
 var errClosed = errors.New("spool: it is closed")
 
+func createSegment(path string) (logFile, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+}
+
 func (s *spool) path(seq int) string { return filepath.Join(s.dir, fmt.Sprintf("%08d.log", seq)) }
 
 func (s *spool) segments() ([]int, error) {

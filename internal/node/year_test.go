@@ -10,10 +10,11 @@ import (
 
 // liveThrough lets a clock live through a time with restarts and steps of the wall clock, and checks that each
 // minute of it ended in exactly one outcome.
-func liveThrough(tb testing.TB, t interface{ Fatalf(string, ...any) }, seed uint64, c job.Catchup, length time.Duration) (restarts, steps int) {
+func liveThrough(t testing.TB, seed uint64, c job.Catchup, length time.Duration) (restarts, steps int) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 7))
 	between := func(d time.Duration) time.Duration { return time.Duration(rng.ExpFloat64() * float64(d)) }
-	j := newJob(tb, "a", "* * * * *", catchup(c), func(j *job.Job) { j.Jitter = int64(rng.IntN(2) * 30) })
+	j := newJob(t, "a", "* * * * *", catchup(c), func(j *job.Job) { j.Jitter = int64(rng.IntN(2) * 30) })
 
 	outcomes := make([]uint8, length/time.Minute+1)
 	kept := epoch // the spool's cursor

@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// doubleRunner is a runner whose executions do what a test says.
+type doubleRunner struct {
+	// behave is called for each execution in a goroutine of its own; nil: it succeeds at once.
+	behave func(x *doubleExec)
+	// refuse may refuse a start.
+	refuse func(e job.Exec) error
+
+	mu      sync.Mutex
+	dead    bool
+	nextPid int
+	all     []*doubleExec
+	wg      sync.WaitGroup
+}
+
+// doubleExec is an execution. Unless it is stubborn it ends as soon as it is killed.
+type doubleExec struct {
+	job.Exec
+	pid      int
+	begin    time.Time
+	stubborn bool // only KillNow ends it
+
+	mu     sync.Mutex
+	killed chan struct{} // closed by the first Kill
+	done   chan struct{}
+	exit   job.Exit
+	over   bool
+}
+
+func (r *doubleRunner) Start(ctx context.Context, e job.Exec) (job.Execution, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dead {
+		return nil, context.Canceled
+	}
+	if r.refuse != nil {
+		if err := r.refuse(e); err != nil {
+			return nil, err
+		}
+	}
+	r.nextPid++
+	x := &doubleExec{Exec: e, pid: r.nextPid, begin: time.Now(), killed: make(chan struct{}), done: make(chan struct{})}
+	r.all = append(r.all, x)
+	behave := r.behave
+	r.wg.Go(func() {
+		if behave != nil {
+			behave(x)
+		}
+		x.finish(job.Exit{Outcome: job.Success})
+	})
+	return x, nil
+}
+
+// die is the runner's end with its process: nothing starts any more.
+func (r *doubleRunner) die() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dead = true
+}
+
+// started lists the executions that began, in order.
+func (r *doubleRunner) started() []*doubleExec {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]*doubleExec(nil), r.all...)
+}
+
+func (x *doubleExec) finish(e job.Exit) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return
+	}
+	x.over = true
+	e.Begin, e.End = x.begin, time.Now()
+	x.exit = e
+	close(x.done)
+}
+
+// takes lets the execution take a time, unless it is killed before.
+func (x *doubleExec) takes(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-x.done:
+	}
+}
+
+func (x *doubleExec) Pid() int           { return x.pid }
+func (x *doubleExec) StartTicks() uint64 { return uint64(x.pid) }
+func (x *doubleExec) Kill(by string) {
+	x.mu.Lock()
+	select {
+	case <-x.killed:
+	default:
+		close(x.killed)
+	}
+	x.mu.Unlock()
+	if !x.stubborn {
+		x.finish(job.Exit{Outcome: job.Killed, Reason: "killed by " + by})
+	}
+}
+func (x *doubleExec) KillNow(by string) {
+	x.finish(job.Exit{Outcome: job.Killed, Reason: "killed by " + by, Signal: "SIGKILL"})
+}
+func (x *doubleExec) Done() <-chan struct{} { return x.done }
+func (x *doubleExec) Exit() job.Exit        { return x.exit }
+
+// wasKilled tells whether somebody asked it to end.
+func (x *doubleExec) wasKilled() bool {
+	select {
+	case <-x.killed:
+		return true
+	default:
+		return false
+	}
+}
+
+// end is when it ended; it must have.
+func (x *doubleExec) end(t *testing.T) time.Time {
+	t.Helper()
+	select {
+	case <-x.done:
+	default:
+		t.Fatalf("run %s is still alive", x.Run)
+	}
+	return x.exit.End
+}
