@@ -15,6 +15,8 @@ type account struct {
 	recorded map[int64]struct{}
 	spans    []span // what history has in one record for several instants
 
+	ended time.Time // since when nothing is left to do but to drop it; zero: something is
+
 	wake  time.Time // when the audit looks again; see wake.go
 	index int       // in the heap of wakes, or asleep
 }
@@ -34,8 +36,10 @@ type period struct {
 	until   time.Time // the end, inclusive
 }
 
+func (p period) owes() bool { return p.claimed && p.rule != nil }
+
 // maxPeriods bounds how many edits are remembered for a floor that stands still.
-const maxPeriods = 64
+const maxPeriods = 16
 
 func (a *account) empty() bool { return a.floor.IsZero() && len(a.claims) == 0 }
 
@@ -68,14 +72,15 @@ func (t *task) succeed(e *job.TaskEntry) {
 		return
 	case old == nil || !old.CreatedAt.Equal(e.CreatedAt):
 		t.past = nil
-	case t.account.floor.IsZero():
-		t.past = nil // nothing can be owed that was never opened for claims
 	}
 	// What the kind was is known of an entry that was seen. Else it was probably claimed: a floor from another time
 	// than a claimed one does not last, see audit.go.
 	last := period{rule: e.Prior, claimed: true, until: e.Since}
 	if old != nil {
 		last.claimed = old.Task.Kind.Kind().Claimed()
+	}
+	if n := len(t.past); n > 0 && !last.owes() && !t.past[n-1].owes() {
+		t.past = t.past[:n-1]
 	}
 	t.past = append(t.past, last)
 	t.settlePast()
@@ -106,7 +111,7 @@ func (t *task) ruled(i time.Time) time.Time {
 		if !i.Before(p.until) {
 			continue
 		}
-		if p.claimed {
+		if p.owes() {
 			if next := p.rule.Next(i); !next.IsZero() && !next.After(p.until) {
 				return next
 			}

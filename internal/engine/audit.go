@@ -63,6 +63,9 @@ func (s *State) auditTask(t *task, now time.Time) (action Action, wake time.Time
 		return nil, time.Time{} // claims without a floor are about to go
 	}
 	lost, held := s.holders(t, now)
+	if t.claimed() || !held.IsZero() {
+		a.ended = time.Time{}
+	}
 	switch {
 	case lost != nil:
 		return lost, now.Add(s.poll())
@@ -70,12 +73,30 @@ func (s *State) auditTask(t *task, now time.Time) (action Action, wake time.Time
 		action, wake = s.walk(t, now)
 	case len(t.jobs) == 0 && held.IsZero():
 		// What a deleted task still owed, beyond its claims, is gone with it.
-		return DropTask{Task: t.ref, Floor: a.floor}, now.Add(s.poll())
+		return s.drop(t, now)
 	}
 	if !held.IsZero() && (wake.IsZero() || held.Before(wake)) {
 		wake = held
 	}
 	return action, wake
+}
+
+// drop removes the floor of what needs none any more, a lease later: meanwhile its nodes come to know of it, and we of
+// the claims that they made before. What was claimed ahead of its time must have passed too, lest a task of the same
+// name has it again.
+func (s *State) drop(t *task, now time.Time) (Action, time.Time) {
+	a := &t.account
+	if a.ended.IsZero() {
+		a.ended = now
+	}
+	at := a.ended.Add(s.lease)
+	if n := len(a.claims); n > 0 {
+		at = latest(at, time.Unix(a.claims[n-1].at, 0))
+	}
+	if now.Before(at) {
+		return nil, at
+	}
+	return DropTask{Task: t.ref, Floor: a.floor}, now.Add(s.poll())
 }
 
 // holders looks at the claims that wait for their record. A holder that died leaves its word to us, wherever among
@@ -122,7 +143,7 @@ func (s *State) walk(t *task, now time.Time) (Action, time.Time) {
 	switch {
 	case first.IsZero() && !t.claimed():
 		// It is no claimed task any more and owes nothing. Becoming one again it starts with a new floor.
-		return DropTask{Task: t.ref, Floor: a.floor}, now.Add(s.poll())
+		return s.drop(t, now)
 	case first.IsZero():
 		return nil, time.Time{}
 	case first.After(to):

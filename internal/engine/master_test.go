@@ -63,6 +63,7 @@ func (w *world) hearAll(m *master) {
 
 // lead makes the first master the leader: its view is whole, and it reads from history what lies above the floors.
 func (w *world) lead() {
+	w.note("another leader")
 	m := w.masters[0]
 	w.hearAll(m)
 	m.state.Apply(engine.Began{At: w.now})
@@ -122,10 +123,13 @@ func (w *world) plan(n int) (actions []engine.Action, refused int) {
 			continue
 		}
 		if p, ok := a.(engine.PutRecord); ok {
+			w.note("leader: %s", w.describe(a))
 			w.handle(p.Record)
 			continue
 		}
-		if w.do(a) {
+		done := w.do(a)
+		w.note("leader: %s: %t", w.describe(a), done)
+		if done {
 			w.leader().Apply(engine.Done{Action: a})
 		} else {
 			refused++

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func history(t *rapid.T, b bug) []string {
 		p.sims[id].start()
 	}
 	p.edit()
-	for range rapid.IntRange(20, 60).Draw(t, "steps") {
+	for range rapid.IntRange(20, 120).Draw(t, "steps") {
 		p.step()
 	}
 	if !p.heal() {
@@ -62,7 +63,7 @@ func history(t *rapid.T, b bug) []string {
 	w.checks.accounted(w.now.Add(-3 * time.Minute))
 	if b == "" && len(w.checks.wrong) > 0 {
 		var fatal failer = t
-		fatal.Fatalf("%v", w.checks.wrong)
+		fatal.Fatalf("%s\n\n%s", strings.Join(w.checks.wrong, "\n"), strings.Join(w.journal, "\n"))
 	}
 	return w.checks.wrong
 }
@@ -75,14 +76,27 @@ type people struct {
 	runs int
 }
 
-func (p *people) n(max int) int { return rapid.IntRange(0, max-1).Draw(p.t, "n") }
+// n is a number below max, each as likely as the others: rapid's own are mostly small.
+func (p *people) n(max int) int { return uniform(p.t, max) }
+
+func uniform(t *rapid.T, max int) (n int) {
+	for bits := 1; bits < 8*max; bits *= 2 {
+		n *= 2
+		if rapid.Bool().Draw(t, "bit") {
+			n++
+		}
+	}
+	return n % max
+}
+
+func one[T any](t *rapid.T, of ...T) T { return of[uniform(t, len(of))] }
 
 func (p *people) node() *sim {
-	return p.sims[rapid.SampledFrom([]job.NodeID{"n1", "n2", "n3"}).Draw(p.t, "node")]
+	return p.sims[one[job.NodeID](p.t, "n1", "n2", "n3")]
 }
 
 func (p *people) ref() job.TaskRef {
-	return job.Ref("", rapid.SampledFrom([]string{"a", "b"}).Draw(p.t, "task"))
+	return job.Ref("", one(p.t, "a", "b"))
 }
 
 func (p *people) step() {
@@ -93,11 +107,7 @@ func (p *people) step() {
 	case what < 14:
 		p.node().finish(p.t)
 	case what < 20:
-		w.now = w.now.Add(time.Duration(rapid.SampledFrom([]int{1, 2, 5, 7, 20, 61, 300, 1000}).Draw(p.t, "seconds"))*time.Second +
-			time.Duration(p.n(1000))*time.Millisecond)
-		for _, m := range w.masters {
-			w.hear(m, tasks, 1<<30) // a leader that settles by a rule long gone could not be right
-		}
+		p.wait(time.Duration(one(p.t, 1, 2, 2, 5, 7, 20, 20, 61, 300, 1000))*time.Second + time.Duration(p.n(1000))*time.Millisecond)
 	case what < 26:
 		p.master()
 	case what < 29:
@@ -118,6 +128,24 @@ func (p *people) step() {
 		p.run()
 	default:
 		p.life()
+	}
+}
+
+// wait lets time pass. No watch is a lease behind: who hears nothing for so long writes nothing either. And a leader that
+// settles by a rule long gone could not be right.
+func (p *people) wait(d time.Duration) {
+	w := p.w
+	w.now = w.now.Add(d)
+	for _, m := range w.masters {
+		w.hear(m, tasks, 1<<30)
+		if d >= lease {
+			w.hearAll(m)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(p.sims)) {
+		if d >= lease && p.sims[id].alive {
+			p.sims[id].look()
+		}
 	}
 }
 
@@ -179,7 +207,7 @@ func (w *world) canRelist() bool {
 
 // edit makes a task, or changes it.
 func (p *people) edit() {
-	pick := func(of ...string) string { return rapid.SampledFrom(of).Draw(p.t, "of") }
+	pick := func(of ...string) string { return one(p.t, of...) }
 	task := job.Task{
 		Name: p.ref().Name, Command: job.Line("true"),
 		Timer:   job.Timer(pick("* * * * *", "*/5 * * * *", "*/20 * * * * *")),
@@ -225,7 +253,7 @@ func (p *people) changeNode() {
 	case 1:
 		n.Cordoned = !n.Cordoned
 	case 2:
-		n.Labels["role"] = rapid.SampledFrom([]string{"x", "y"}).Draw(p.t, "role")
+		n.Labels["role"] = one(p.t, "x", "y")
 	}
 	w.putNode(n)
 }

@@ -60,7 +60,7 @@ func (s *sim) claim(t *rapid.T) {
 	if !s.alive || len(s.jobs) == 0 {
 		return
 	}
-	j := rapid.SampledFrom(s.jobs).Draw(t, "job")
+	j := one(t, s.jobs...)
 	if j.Rules.Mode != job.Cycle || !j.Kind.Claimed() || j.Pause {
 		return
 	}
@@ -69,15 +69,15 @@ func (s *sim) claim(t *rapid.T) {
 			return
 		}
 	}
-	ahead := time.Duration(rapid.SampledFrom([]int{0, 0, 0, 120}).Draw(t, "ahead")) * time.Second
+	ahead := time.Duration(one(t, 0, 0, 0, 120)) * time.Second
 	instants, _ := job.Instants(j.Rules, j.Prior, j.Since, s.w.now.Add(-5*time.Minute), s.w.now.Add(ahead), 100)
 	if len(instants) == 0 {
 		return
 	}
-	if rapid.Bool().Draw(t, "latest") {
+	if uniform(t, 2) == 0 {
 		instants = instants[len(instants)-1:]
 	}
-	i := rapid.SampledFrom(instants).Draw(t, "instant")
+	i := one(t, instants...)
 	if j.PausedFor(i) {
 		return
 	}
@@ -88,9 +88,9 @@ func (s *sim) claim(t *rapid.T) {
 }
 
 func (s *sim) finish(t *rapid.T) {
-	outcome := rapid.SampledFrom([]job.Outcome{job.Success, job.Failed, job.Skipped}).Draw(t, "outcome")
+	outcome := one(t, job.Success, job.Failed, job.Skipped)
 	if len(s.running) > 0 {
-		s.end(rapid.IntRange(0, len(s.running)-1).Draw(t, "run"), outcome)
+		s.end(uniform(t, len(s.running)), outcome)
 	} else if s.alive {
 		s.dispatches(outcome)
 	}

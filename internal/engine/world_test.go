@@ -32,6 +32,10 @@ type world struct {
 	masters []*master // the first one leads
 	bug     bug       // planted on purpose
 	checks  checks    // what properties look at; see check_test.go
+
+	ever    []job.TaskRef
+	runs    []string
+	journal []string
 }
 
 type storedJob struct {
@@ -91,12 +95,17 @@ func (w *world) putTask(e *job.TaskEntry) {
 	c := *e
 	c.Revision = w.next()
 	w.tasks[c.Ref()] = &c
+	if !slices.Contains(w.ever, c.Ref()) {
+		w.ever = append(w.ever, c.Ref())
+	}
+	w.note("people: %s is %s %q since %s, catchup %s, paused %t", c.Ref(), c.Task.Kind, c.Task.Timer, clock(c.Since), c.Task.Catchup, c.Paused)
 	w.checks.wrote(w, &c)
 	w.tell(tasks, c.Ref().String(), engine.TaskPut{Entry: &c})
 }
 
 func (w *world) deleteTask(ref job.TaskRef) {
 	delete(w.tasks, ref)
+	w.note("people: %s is deleted", ref)
 	w.checks.deleted(w, ref)
 	w.tell(tasks, ref.String(), engine.TaskDeleted{Task: ref})
 }
@@ -136,6 +145,7 @@ func (w *world) pause(ref job.TaskRef, paused bool) {
 }
 
 func (w *world) putNode(n *job.Node) {
+	w.note("node %s has %v, cordoned %t", n.ID, n.Labels, n.Cordoned)
 	c := n.Clone()
 	c.Revision = w.next()
 	w.nodes[c.ID] = c
@@ -144,10 +154,12 @@ func (w *world) putNode(n *job.Node) {
 
 func (w *world) deleteNode(id job.NodeID) {
 	delete(w.nodes, id)
+	w.note("node %s is deleted", id)
 	w.tell(nodes, string(id), engine.NodeDeleted{Node: id})
 }
 
 func (w *world) join(id job.NodeID, session string) {
+	w.note("%s is online", session)
 	p := &job.Presence{Node: id, Session: session, Since: w.now}
 	w.online[id] = p
 	w.tell(presences, string(id), online{p})
@@ -155,6 +167,7 @@ func (w *world) join(id job.NodeID, session string) {
 
 func (w *world) leave(id job.NodeID) {
 	delete(w.online, id)
+	w.note("%s is offline", id)
 	w.tell(presences, string(id), offline{id})
 }
 
@@ -170,6 +183,7 @@ func (w *world) claim(c job.Claim) bool {
 	}
 	c.At, c.Fence = w.now, w.next()
 	w.claims[c.Task][at] = &c
+	w.note("%s claims %s of %s", c.Session, clock(c.Instant), c.Task)
 	w.checks.started(w, &c)
 	w.tell(claims, c.Task.String()+job.FormatInstant(c.Instant), engine.ClaimPut{Claim: &c})
 	return true
@@ -179,6 +193,7 @@ func (w *world) claim(c job.Claim) bool {
 func (w *world) handOver(rec *job.ExecutionRecord) {
 	c := rec.Clone()
 	w.transit[rec.ID] = &c
+	w.note("%s hands over %s", rec.Node, w.record(rec))
 	w.deleteDispatch(rec.Node, job.RunID(rec.ID))
 }
 
