@@ -95,3 +95,15 @@ func (d *dataDir) join(parts ...string) string {
 
 // Close gives the folder free.
 func (d *dataDir) Close() error { return d.lock.Close() }
+
+// defaultData is where data is kept when nothing else is said: ROTA_DATA, else ~/.local/share/rota.
+func defaultData() string {
+	if dir := os.Getenv("ROTA_DATA"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "rota-data"
+	}
+	return filepath.Join(home, ".local", "share", "rota")
+}

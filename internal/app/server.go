@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/rota-dev/rota/internal/api"
 	"github.com/rota-dev/rota/internal/history"
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/internal/node"
@@ -130,7 +131,11 @@ func (s *Server) openData(context.Context) error {
 
 func (s *Server) openStore(ctx context.Context) error {
 	if len(s.cfg.Etcd) > 0 {
-		st, err := store.Open(ctx, store.Options{Endpoints: s.cfg.Etcd, Prefix: s.cfg.Prefix, Logger: s.log})
+		conf, err := s.cfg.etcdTLS()
+		if err != nil {
+			return err
+		}
+		st, err := store.Open(ctx, store.Options{Endpoints: s.cfg.Etcd, Prefix: s.cfg.Prefix, TLS: conf, Logger: s.log})
 		if err != nil {
 			return err
 		}
@@ -138,7 +143,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		s.opened("etcd client", st.Close)
 		return nil
 	}
-	opts := store.EmbedOptions{Dir: s.data.join("etcd"), Name: s.cfg.Name, Prefix: s.cfg.Prefix, Logger: s.log}
+	opts := store.EmbedOptions{Dir: s.data.join("etcd"), Prefix: s.cfg.Prefix, ClientTLS: s.cfg.EtcdTLS, Logger: s.log}
 	if s.cfg.EtcdURL != "" {
 		opts.ClientURLs = []string{s.cfg.EtcdURL}
 	}
@@ -320,12 +325,8 @@ func (s *Server) serve(context.Context) error {
 	if s.listener == nil {
 		return nil
 	}
-	srv := &http.Server{
-		Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
 	life, cancel := context.WithCancel(context.Background())
-	srv.BaseContext = func(net.Listener) context.Context { return life }
+	srv := api.NewServer(life, s.handler(), s.log)
 	if s.cfg.TLSCert != "" {
 		cert, err := tls.LoadX509KeyPair(s.cfg.TLSCert, s.cfg.TLSKey)
 		if err != nil {

@@ -21,6 +21,9 @@ type serverFlags struct {
 func (f *serverFlags) common(cmd *cobra.Command) {
 	p := cmd.Flags()
 	p.StringVar(&f.cfg.Name, "name", "", "the name of this node or master (default: the host's)")
+	p.StringVar(&f.cfg.EtcdTLS.CA, "etcd-ca", "", "certificates (PEM) of the authority of etcd's peers")
+	p.StringVar(&f.cfg.EtcdTLS.Cert, "etcd-cert", "", "certificate (PEM) for etcd")
+	p.StringVar(&f.cfg.EtcdTLS.Key, "etcd-key", "", "its key (PEM)")
 	p.StringVar(&f.cfg.Prefix, "etcd-prefix", "", "the prefix of all keys in etcd (default /rota/v1/)")
 	p.DurationVar(&f.cfg.Lease, "lease", 10*time.Second, "how long a node or a leader that fell silent counts as alive")
 	p.StringVar(&f.cfg.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -34,7 +37,7 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 	p := cmd.Flags()
 	p.StringVar(&f.cfg.Listen, "listen", defaultListen, "address of the API")
 	p.StringVar(&f.cfg.DB, "db", "", "history: sqlite:FILE or postgres://… (default: SQLite in the data folder)")
-	p.StringVar(&f.cfg.EtcdURL, "etcd-listen", "", "serve the embedded etcd to other machines at this URL, such as http://10.0.0.5:2379")
+	p.StringVar(&f.cfg.EtcdURL, "etcd-listen", "", "serve the embedded etcd to nodes at this URL, such as https://10.0.0.5:2379")
 	p.StringSliceVarP(&f.cfg.Files, "file", "f", nil, "task file or folder to apply at the start; repeatable")
 	p.Var((*durationFlag)(&f.cfg.KeepAge), "keep", "how long history keeps records, such as 90d (default: for ever)")
 	p.IntVar(&f.cfg.KeepRuns, "keep-runs", 0, "how many records of each task history keeps (default: all)")

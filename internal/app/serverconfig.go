@@ -1,15 +1,19 @@
 package app
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
 )
 
 // Role says which parts a server has.
@@ -31,7 +35,8 @@ type ServerConfig struct {
 	Name      string // of the node, or of the master
 	Labels    map[string]string
 	Etcd      []string // endpoints; none: an embedded member (not for a node)
-	EtcdURL   string   // where an embedded member serves nodes of other machines; empty: nowhere
+	EtcdURL   string   // where an embedded member serves other processes; empty: nowhere
+	EtcdTLS   store.TLSFiles
 	Prefix    string   // of the keys in etcd
 	DB        string   // history; empty: SQLite in the data folder
 	Files     []string // task files to apply
@@ -77,6 +82,10 @@ func (c *ServerConfig) complete() error {
 	}
 	if c.KeepAge < 0 || c.KeepRuns < 0 {
 		f.Add("--keep", "what history keeps can't be negative")
+	}
+	if u, err := url.Parse(c.EtcdURL); c.EtcdURL != "" && (err != nil || u.Scheme != "https" && !isLoopback(u.Hostname())) {
+		f.AddHint("--etcd-listen", "give an https:// URL, with --etcd-ca, --etcd-cert and --etcd-key",
+			"%s would let everybody who reaches it run commands on every node", c.EtcdURL)
 	}
 	for k := range c.Labels {
 		if err := job.CheckName("label", k); err != nil {
@@ -156,4 +165,30 @@ func (c *ServerConfig) url(addr net.Addr) string {
 		host = hostName()
 	}
 	return fmt.Sprintf("%s://%s", c.scheme(), net.JoinHostPort(host, port))
+}
+
+// etcdTLS is the client's side of TLS to etcd; nil where none is configured.
+func (c *ServerConfig) etcdTLS() (*tls.Config, error) {
+	if c.EtcdTLS == (store.TLSFiles{}) {
+		return nil, nil
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.EtcdTLS.Cert != "" || c.EtcdTLS.Key != "" {
+		cert, err := tls.LoadX509KeyPair(c.EtcdTLS.Cert, c.EtcdTLS.Key)
+		if err != nil {
+			return nil, job.Errorf(job.CodeInvalid, "--etcd-cert and --etcd-key: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{cert}
+	}
+	if c.EtcdTLS.CA != "" {
+		pem, err := os.ReadFile(c.EtcdTLS.CA)
+		if err != nil {
+			return nil, job.Errorf(job.CodeInvalid, "--etcd-ca: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, job.Errorf(job.CodeInvalid, "--etcd-ca: %s holds no certificate", c.EtcdTLS.CA)
+		}
+	}
+	return conf, nil
 }

@@ -70,15 +70,21 @@ func (m *Master) Serve(ctx context.Context) {
 // announce keeps the master's name under a lease, so that others see it.
 func (m *Master) announce(ctx context.Context) {
 	self := store.Master{ID: m.ID, URL: m.URL, Version: m.Version, Since: m.started.UTC()}
-	for wait := time.Second; ; {
-		err := m.store().Announce(ctx, self, m.Lease)
-		if ctx.Err() != nil {
-			return
+	for ctx.Err() == nil {
+		a, err := m.store().Announce(ctx, self, m.Lease)
+		if err != nil {
+			if ctx.Err() == nil {
+				m.Logger.Warn("the master's name could not be announced yet", "error", err)
+				sleep(ctx, time.Second)
+			}
+			continue
 		}
-		m.Logger.Warn("the master's name could not be announced", "error", err)
-		if !sleep(ctx, wait) {
-			return
+		<-ctx.Done()
+		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		if err := a.Close(bye); err != nil {
+			m.Logger.Warn("the master's name could not be taken back; it will lapse", "error", err)
 		}
+		cancel()
 	}
 }
 

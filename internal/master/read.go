@@ -254,7 +254,7 @@ func (m *Master) Status(ctx context.Context) Status {
 		s.Ready = false
 		s.Reasons = append(s.Reasons, err.Error())
 	}
-	if leader, err := m.store().Leader(ctx); err == nil {
+	if leader, _, err := m.store().Leader(ctx); err == nil {
 		s.Leader = leader
 	}
 	if s.Ready && s.Leader == "" {

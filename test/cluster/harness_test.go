@@ -32,7 +32,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	rotaBin, etcdBin = filepath.Join(dir, "rota"), filepath.Join(dir, "etcd")
-	for bin, pkg := range map[string]string{rotaBin: "github.com/rota-dev/rota/internal/app/tmpmain", etcdBin: "go.etcd.io/etcd/server/v3"} {
+	for bin, pkg := range map[string]string{rotaBin: "github.com/rota-dev/rota/cmd/rota", etcdBin: "go.etcd.io/etcd/server/v3"} {
 		cmd := exec.Command("go", "build", "-o", bin, pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -1,0 +1,48 @@
+package app
+
+import (
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/job"
+)
+
+func BenchmarkOneOff(b *testing.B) {
+	ctx := context.Background()
+	s, err := Start(ctx, ServerConfig{Role: RoleUp, Data: b.TempDir(), Listen: "127.0.0.1:0", Name: "n1"}, io.Discard)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.apply(ctx, []job.Task{{Name: "true", Command: job.Args("/bin/true"), Overlap: job.OverlapAllow, Concurrency: 1000}}); err != nil {
+		b.Fatal(err)
+	}
+	ref := job.Ref("", "true")
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for w := range 16 {
+		wg.Go(func() {
+			for i := w; i < b.N; i += 16 {
+				if _, err := s.master.Run(ctx, client.RunRequest{Task: ref}); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for {
+		st, err := s.history.Stats(ctx, ref)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if st.Count[job.Success] >= int64(b.N) {
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
