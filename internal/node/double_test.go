@@ -26,15 +26,21 @@ type doubleRunner struct {
 // doubleExec is an execution. Unless it is stubborn it ends as soon as it is killed.
 type doubleExec struct {
 	job.Exec
-	pid      int
-	begin    time.Time
-	stubborn bool // only KillNow ends it
+	pid   int
+	begin time.Time
 
-	mu     sync.Mutex
-	killed chan struct{} // closed by the first Kill
-	done   chan struct{}
-	exit   job.Exit
-	over   bool
+	mu       sync.Mutex
+	stubborn bool          // only KillNow ends it
+	killed   chan struct{} // closed by the first Kill
+	done     chan struct{}
+	exit     job.Exit
+	over     bool
+}
+
+func (x *doubleExec) setStubborn(stubborn bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.stubborn = stubborn
 }
 
 func (r *doubleRunner) Start(ctx context.Context, e job.Exec) (job.Execution, error) {
@@ -109,8 +115,9 @@ func (x *doubleExec) Kill(by string) {
 	default:
 		close(x.killed)
 	}
+	stubborn := x.stubborn
 	x.mu.Unlock()
-	if !x.stubborn {
+	if !stubborn {
 		x.finish(job.Exit{Outcome: job.Killed, Reason: "killed by " + by})
 	}
 }
