@@ -25,6 +25,9 @@ func (e TaskPut) apply(s *State) {
 			entry.Prior = nil
 		}
 	}
+	if t.entry == nil || !t.entry.CreatedAt.Equal(entry.CreatedAt) {
+		t.placed = t.entry == nil && len(t.jobs) > 0
+	}
 	t.succeed(&entry)
 	t.entry, t.rule, t.unreadable = &entry, rule, false
 	s.setNames(t, entry.Task.ConfigNames())
@@ -146,6 +149,7 @@ func (e JobPut) apply(s *State) {
 
 // bind notes a job. Of its strings only the hash is kept, and that of nodes unknown.
 func (s *State) bind(t *task, j *job.Job, rev int64) {
+	t.placed = true
 	id := j.NodeID
 	if n := s.nodes[id]; n != nil {
 		id = n.id

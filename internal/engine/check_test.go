@@ -179,6 +179,16 @@ func (c *checks) planned(actions []engine.Action) {
 	}
 }
 
+// placedAt is placed where the leader has heard everything.
+func (c *checks) placedAt(m *master) {
+	for s := range streams {
+		if len(m.behind[s]) > 0 {
+			return
+		}
+	}
+	c.placed()
+}
+
 // placed looks at the jobs when everything is at rest.
 func (c *checks) placed() {
 	w := c.w

@@ -126,3 +126,9 @@ func (w *world) refs() []job.TaskRef { return w.ever }
 func (w *world) note(format string, args ...any) {
 	w.journal = append(w.journal, clock(w.now)+" "+fmt.Sprintf(format, args...))
 }
+
+// act notes what a leader did.
+func (w *world) act(format string, args ...any) {
+	w.note("leader: "+format, args...)
+	w.said = append(w.said, clock(w.now)+" "+fmt.Sprintf(format, args...))
+}

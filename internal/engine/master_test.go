@@ -123,12 +123,16 @@ func (w *world) plan(n int) (actions []engine.Action, refused int) {
 			continue
 		}
 		if p, ok := a.(engine.PutRecord); ok {
-			w.note("leader: %s", w.describe(a))
+			w.act("%s", w.describe(a))
 			w.handle(p.Record)
 			continue
 		}
 		done := w.do(a)
-		w.note("leader: %s: %t", w.describe(a), done)
+		refusal := ""
+		if !done {
+			refusal = ": refused"
+		}
+		w.act("%s%s", w.describe(a), refusal)
 		if done {
 			w.leader().Apply(engine.Done{Action: a})
 		} else {
@@ -140,28 +144,30 @@ func (w *world) plan(n int) (actions []engine.Action, refused int) {
 }
 
 // drain takes what is in transit to history.
-func (w *world) drain() (refused []string) {
+func (w *world) drain() {
 	for _, id := range slices.Sorted(maps.Keys(w.transit)) {
-		refused = append(refused, w.handle(w.transit[id])...)
+		w.handle(w.transit[id])
 		delete(w.transit, id)
 	}
-	return refused
 }
 
 // handle brings a record into history and lets its effects happen once.
-func (w *world) handle(rec *job.ExecutionRecord) (refused []string) {
+func (w *world) handle(rec *job.ExecutionRecord) {
 	w.insert(rec)
 	w.recorded(rec)
 	now := w.history[rec.ID]
 	if now.IsHandle {
-		return nil
+		return
 	}
 	actions, refused := w.leader().React(now, w.now)
 	for _, a := range actions {
+		w.act("%s", w.describe(a))
 		w.do(a)
 	}
+	for _, why := range refused {
+		w.act("refuse %s", why)
+	}
 	now.IsHandle = true
-	return refused
 }
 
 func (w *world) recorded(rec *job.ExecutionRecord) {

@@ -81,7 +81,7 @@ func (s *State) placeTask(t *task, now time.Time) []Action {
 	var actions []Action
 	config := s.configFor(t)
 	t.stamp = t.stampFor(on, config)
-	first := len(t.jobs) == 0 && now.Sub(t.entrySince()) <= placedPromptly*s.lease
+	first := !t.placed && now.Sub(t.entrySince()) <= placedPromptly*s.lease
 	gained := 0
 	for _, id := range on {
 		old, bound := t.jobs[id]

@@ -36,6 +36,7 @@ type world struct {
 	ever    []job.TaskRef
 	runs    []string
 	journal []string
+	said    []string // of the journal, what a leader did since it was last asked
 }
 
 type storedJob struct {

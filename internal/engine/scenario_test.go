@@ -1,0 +1,379 @@
+package engine_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rota-dev/rota/internal/engine"
+	"github.com/rota-dev/rota/job"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what the scenarios in testdata do now")
+
+// TestScenarios runs the files of testdata. Each is a row of blocks: commands, a line ----, and what the leader
+// does then, each action with its time. Comments begin with #. The commands are those of [scenario.run].
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(t, string(want))
+			switch {
+			case *rewrite:
+				if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
+					t.Fatal(err)
+				}
+			case got != string(want):
+				t.Errorf("%s does otherwise; go test -rewrite shows how:\n%s", file, difference(string(want), got))
+			}
+		})
+	}
+}
+
+// difference shows the first line that differs.
+func difference(want, got string) string {
+	a, b := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("line %d\nwant %s\ngot  %s", i+1, a[i], b[i])
+		}
+	}
+	return fmt.Sprintf("want %d lines, got %d", len(a), len(b))
+}
+
+// play runs a file and gives it with what happened.
+func play(t *testing.T, text string) string {
+	s := &scenario{t: t, w: newWorld(1)}
+	var out bytes.Buffer
+	var block []string
+	inOutput := false
+	flush := func() {
+		if len(block) > 0 {
+			s.w.said = nil
+			for _, line := range block {
+				s.run(line)
+			}
+			s.w.checks.placedAt(s.w.masters[0])
+			out.WriteString("----\n" + strings.Join(append(s.w.said, ""), "\n") + "\n")
+			if len(s.w.checks.wrong) > 0 {
+				t.Errorf("after %q: %v", block, s.w.checks.wrong)
+				s.w.checks.wrong = nil
+			}
+		}
+		block = nil
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case line == "----":
+			inOutput = true
+			flush()
+		case inOutput && line == "":
+			inOutput = false
+		case inOutput:
+		default:
+			out.WriteString(line + "\n")
+			if line != "" && line[0] != '#' {
+				block = append(block, line)
+			}
+		}
+	}
+	return strings.TrimRight(out.String(), "\n") + "\n"
+}
+
+type scenario struct {
+	t *testing.T
+	w *world
+}
+
+func (s *scenario) say(format string, args ...any) {
+	s.w.said = append(s.w.said, fmt.Sprintf(format, args...))
+}
+
+// words splits a command; what is in double quotes is one word or part of one.
+func words(line string) []string {
+	quoted := false
+	return strings.FieldsFunc(strings.TrimSpace(line), func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return r == ' ' && !quoted
+	})
+}
+
+// run does one command:
+//
+//	node ID [LABEL=VALUE…], cordon ID, uncordon ID, delete-node ID, online ID [SESSION], offline ID
+//	task NAME [FIELD=VALUE…], pause NAME, resume NAME, delete NAME, config [GROUP/]KEY=VALUE
+//	claim NODE TASK TIME, record NODE TASK TIME OUTCOME [RESULT]    what a node does with an instant
+//	run TASK [key=K] [nodes=A,B], start RUN, end RUN OUTCOME [RESULT]
+//	advance DURATION    time passes, and the leader plans each second
+//	sleep DURATION      time passes, and there is no leader
+//	lead                a master that has just started takes over
+//	show jobs|history|floors|claims|dispatches|config, explain TASK
+func (s *scenario) run(line string) {
+	args := append(words(line), "", "", "", "", "", "")
+	w, id := s.w, job.NodeID(args[1])
+	switch args[0] {
+	case "node":
+		n := &job.Node{ID: id, Labels: map[string]string{}, CreatedAt: w.now}
+		if old := w.nodes[id]; old != nil {
+			n.CreatedAt = old.CreatedAt
+		}
+		for _, l := range args[2:] {
+			if k, v, ok := strings.Cut(l, "="); ok {
+				n.Labels[k] = v
+			}
+		}
+		w.putNode(n)
+	case "cordon", "uncordon":
+		n := w.nodes[id].Clone()
+		n.Cordoned = args[0] == "cordon"
+		w.putNode(n)
+	case "delete-node":
+		w.deleteNode(id)
+	case "online":
+		w.join(id, orElse(args[2], string(id)+".1"))
+	case "offline":
+		w.leave(id)
+	case "task":
+		s.task(args)
+	case "pause", "resume":
+		w.pause(job.Ref("", args[1]), args[0] == "pause")
+	case "delete":
+		w.deleteTask(job.Ref("", args[1]))
+	case "config":
+		k, v, _ := strings.Cut(args[1], "=")
+		g, name, ok := strings.Cut(k, "/")
+		if !ok {
+			g, name = "", k
+		}
+		w.putConfig(g, name, v)
+	case "claim":
+		c := job.Claim{Task: job.Ref("", args[2]), Instant: s.time(args[3]), Node: id, Session: w.online[id].Session, Job: "x"}
+		if !w.claim(c) {
+			s.say("%s refused", line)
+		}
+		return
+	case "record":
+		ref, at := job.Ref("", args[2]), s.time(args[3])
+		rec := job.CreateExecutionRecord(s.job(id, ref), job.FiringID(ref, "", at), w.now, w.now, job.Outcome(args[4]), "")
+		rec.Instant, rec.Trigger, rec.Result = at, job.TriggerTimer, result(args[5])
+		w.handOver(&rec)
+		return
+	case "run":
+		s.request(args)
+	case "start", "end":
+		s.work(args)
+		return
+	case "advance":
+		w.pass(s.duration(args[1]), time.Second)
+		return
+	case "sleep":
+		w.now = w.now.Add(s.duration(args[1]))
+		return
+	case "lead":
+		w.relist()
+	case "show", "explain":
+		s.show(args[0]+" "+args[1], args[1])
+		return
+	default:
+		s.t.Fatalf("unknown command %q", line)
+	}
+	if args[0] != "node" && args[0] != "online" && args[0] != "offline" || len(w.tasks) > 0 {
+		w.rest(100)
+	}
+	w.hearAll(w.masters[0])
+}
+
+func (s *scenario) task(args []string) {
+	t := job.Task{Name: args[1], Command: job.Line("true")}
+	fields := map[string]string{}
+	for _, f := range args[2:] {
+		if k, v, ok := strings.Cut(f, "="); ok {
+			fields[k] = strings.Trim(v, `"`)
+		}
+	}
+	for k, v := range fields {
+		switch k {
+		case "timer":
+			t.Timer = job.Timer(v)
+		case "kind":
+			t.Kind = job.KindName(v)
+		case "mode":
+			t.Mode = job.RuleMode(v)
+		case "command":
+			t.Command = job.Line(v)
+		case "catchup":
+			t.Catchup = job.Catchup(v)
+		case "on_lost":
+			t.OnLost = job.OnLost(v)
+		case "deadline":
+			t.Deadline = job.Duration(s.duration(v))
+		case "jitter":
+			t.Jitter = job.Duration(s.duration(v))
+		case "nodes":
+			for n := range strings.SplitSeq(v, ",") {
+				t.Nodes = append(t.Nodes, job.NodeID(n))
+			}
+		case "labels":
+			key, value, _ := strings.Cut(v, ":")
+			t.Labels = map[string]string{key: value}
+		case "allow.config":
+			t.Allow.Config = strings.Split(v, ",")
+		case "allow.next":
+			t.Allow.Next = strings.Split(v, ",")
+		case "allow.conditions":
+			t.Allow.Conditions = strings.Split(v, ",")
+		default:
+			s.t.Fatalf("unknown field %q", k)
+		}
+	}
+	t.Complete()
+	if err := t.Valid(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.w.apply(t)
+}
+
+func (s *scenario) request(args []string) {
+	r := engine.Request{Task: job.Ref("", args[1]), Key: "key", Trigger: job.TriggerRun}
+	for _, a := range args[2:] {
+		switch k, v, _ := strings.Cut(a, "="); k {
+		case "key":
+			r.Key = v
+		case "nodes":
+			for n := range strings.SplitSeq(v, ",") {
+				r.Nodes = append(r.Nodes, job.NodeID(n))
+			}
+		}
+	}
+	list, not, err := s.w.leader().Dispatch(r, s.w.now)
+	if err != nil {
+		s.say("%v", err)
+		return
+	}
+	for _, d := range list {
+		s.say("%s: %t", s.w.describe(engine.CreateDispatch{Dispatch: d}), s.w.do(engine.CreateDispatch{Dispatch: d}))
+	}
+	for _, n := range not {
+		s.say("not on %s: %s", n.Node, n.Reason)
+	}
+}
+
+// work is what a node does with a dispatch.
+func (s *scenario) work(args []string) {
+	for _, d := range s.w.dispatches {
+		if s.w.runName(string(d.Run)) != args[1] {
+			continue
+		}
+		if args[0] == "start" {
+			s.w.start(d, s.w.online[d.Node].Session)
+			return
+		}
+		rec := engine.DispatchRecord(d, s.w.now, job.Outcome(args[2]), "")
+		rec.Result = result(args[3])
+		s.w.handOver(&rec)
+		return
+	}
+	s.say("there is no dispatch %s", args[1])
+}
+
+func (s *scenario) show(what, name string) {
+	w := s.w
+	switch what {
+	case "show jobs":
+		for _, ref := range w.ever {
+			for _, j := range slices.SortedFunc(maps.Values(w.jobs), func(a, b storedJob) int { return strings.Compare(string(a.job.NodeID), string(b.job.NodeID)) }) {
+				if j.job.Ref() == ref {
+					s.say("%s", strings.TrimPrefix(w.describe(engine.PutJob{Job: j.job}), "put job "))
+				}
+			}
+		}
+	case "show history":
+		var lines []string
+		for _, r := range w.history {
+			lines = append(lines, w.record(r))
+		}
+		slices.Sort(lines)
+		w.said = append(w.said, lines...)
+	case "show floors":
+		for _, ref := range w.ever {
+			if f, ok := w.floors[ref]; ok {
+				s.say("%s %s", ref, clock(f))
+			}
+		}
+	case "show claims":
+		for _, ref := range w.ever {
+			for _, at := range slices.Sorted(maps.Keys(w.claims[ref])) {
+				s.say("%s %s by %s", ref, clock(time.Unix(at, 0)), w.claims[ref][at].Session)
+			}
+		}
+	case "show dispatches":
+		for _, k := range slices.Sorted(maps.Keys(w.dispatches)) {
+			s.say("%s", w.dispatch(w.dispatches[k]))
+		}
+	case "show config":
+		for _, k := range slices.SortedFunc(maps.Keys(w.config), func(a, b [2]string) int { return strings.Compare(a[0]+a[1], b[0]+b[1]) }) {
+			s.say("%s", strings.TrimPrefix(fmt.Sprintf("%s/%s=%s", k[0], k[1], w.config[k]), "/"))
+		}
+	default:
+		for _, p := range w.leader().Explain(job.Ref("", name)) {
+			s.say("%s", strings.TrimSpace(fmt.Sprintf("%s bound %t online %t %s", p.Node, p.Bound, p.Online, p.Reason)))
+		}
+	}
+}
+
+func (s *scenario) job(id job.NodeID, ref job.TaskRef) *job.Job {
+	if j := s.w.jobs[string(id)+"/"+job.JobHash(ref, id)]; j.job != nil {
+		return j.job
+	}
+	return &job.Job{ID: job.JobHash(ref, id), TaskID: ref.String(), Group: ref.Group, Name: ref.Name, NodeID: id}
+}
+
+func (s *scenario) time(text string) time.Time {
+	t, err := time.Parse(time.DateTime, "2026-03-02 "+text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return t
+}
+
+func (s *scenario) duration(text string) time.Duration {
+	d, err := job.ParseDuration(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d.Std()
+}
+
+func result(text string) json.RawMessage {
+	if text == "" {
+		return nil
+	}
+	return json.RawMessage(text)
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
