@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"io"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +12,7 @@ import (
 
 func BenchmarkOneOff(b *testing.B) {
 	ctx := context.Background()
-	s, err := Start(ctx, ServerConfig{Role: RoleUp, Data: b.TempDir(), Listen: "127.0.0.1:0", Name: "n1"}, io.Discard)
+	s, err := Start(ctx, ServerConfig{Role: RoleUp, Data: b.TempDir(), Listen: "127.0.0.1:0", Name: "n1"}, b.Output())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -42,6 +41,10 @@ func BenchmarkOneOff(b *testing.B) {
 		}
 		if st.Count[job.Success] >= int64(b.N) {
 			break
+		}
+		if n := st.Count[job.Failed] + st.Count[job.Missed] + st.Count[job.Lost] + st.Count[job.Skipped]; n > 0 {
+			page, _ := s.history.Records(ctx, job.RecordFilter{Limit: 1})
+			b.Fatalf("%v: %v", st.Count, page.Records)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

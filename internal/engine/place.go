@@ -167,3 +167,26 @@ func (t *task) stampFor(on []job.NodeID, config map[string]string) uint64 {
 	sum := sha256.Sum256(b)
 	return max(1, binary.BigEndian.Uint64(sum[:8]))
 }
+
+// Placed tells whether a task's jobs are what they should be: on every node that it selects, and up to date. A task that
+// is gone is placed when its jobs are gone too.
+func (s *State) Placed(ref job.TaskRef) bool {
+	t := s.tasks[ref]
+	if t == nil {
+		return true
+	}
+	var on []job.NodeID
+	if t.entry != nil && t.rule != nil {
+		on = s.selected(t)
+	}
+	if len(on) != len(t.jobs) {
+		return false
+	}
+	stamp := t.stampFor(on, s.configFor(t))
+	for _, id := range on {
+		if j, bound := t.jobs[id]; !bound || j.stamp != stamp {
+			return false
+		}
+	}
+	return true
+}

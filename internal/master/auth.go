@@ -28,6 +28,9 @@ type Principal struct{ Name, Role string }
 func (m *Master) Authenticate(_ context.Context, token string) (Principal, error) {
 	var p Principal
 	found := false
+	if !m.view.synced() {
+		return p, job.Errorf(job.CodeUnavailable, "the tokens are not read yet").WithHint("try again in a moment")
+	}
 	m.view.with(func() {
 		if t := m.view.tokens[TokenHash(token)]; t != nil {
 			p, found = Principal{Name: t.Name, Role: t.Role}, true

@@ -111,6 +111,9 @@ func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transi
 
 // handle brings records into history and lets what follows from them happen, each once.
 func (m *Master) handle(ctx context.Context, l *store.Leadership, recs []job.ExecutionRecord) error {
+	// One at a time: a mark that was meant for a record must not hit one that has superseded it since.
+	m.handling.Lock()
+	defer m.handling.Unlock()
 	recs = distinct(recs)
 	now := m.Now().UTC()
 	stored, err := m.History.Insert(ctx, recs)

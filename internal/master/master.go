@@ -35,7 +35,8 @@ type Master struct {
 	metrics *Metrics
 	started time.Time
 
-	leader atomic.Pointer[store.Leadership]
+	handling sync.Mutex // held while records are brought into history
+	leader   atomic.Pointer[store.Leadership]
 }
 
 // New makes a master.

@@ -42,6 +42,9 @@ func (m *Master) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([
 		}
 		done = append(done, a)
 	}
+	if !o.DryRun {
+		m.awaitPlaced(ctx, done)
+	}
 	pruned, err := m.pruneGroups(ctx, seen, o)
 	return append(done, pruned...), err
 }
@@ -107,7 +110,24 @@ func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error
 	if err := f.Err("task " + t.Ref().String() + " is not valid"); err != nil {
 		return Applied{}, err
 	}
-	return m.put(ctx, t, rev, false)
+	a, err := m.put(ctx, t, rev, false)
+	if err == nil {
+		m.awaitPlaced(ctx, []Applied{a})
+	}
+	return a, err
+}
+
+// awaitPlaced waits until the leader has carried changes out, so that what is asked for next finds the tasks where
+// they belong. Without a leader it gives up soon: what was written stands all the same.
+func (m *Master) awaitPlaced(ctx context.Context, applied []Applied) {
+	m.view.await(ctx, func() bool {
+		for _, a := range applied {
+			if a.Change != Unchanged && !m.view.state.Placed(a.Task) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func trimDot(s string) string {
@@ -274,7 +294,7 @@ func (m *Master) setPaused(ctx context.Context, ref job.TaskRef, paused bool, by
 		e.Revision = rev
 		m.view.await(ctx, func() bool {
 			v := m.view.tasks[ref]
-			return v == nil || v.Revision >= rev
+			return v == nil || v.Revision >= rev && m.view.state.Placed(ref)
 		})
 		return e, nil
 	}
