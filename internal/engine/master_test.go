@@ -26,6 +26,9 @@ func (w *world) hear(m *master, s stream, n int) {
 	n = min(n, len(m.behind[s]))
 	for _, c := range m.behind[s][:n] {
 		m.state.Apply(w.timed(c.event))
+		if w.twice {
+			m.state.Apply(w.timed(c.event))
+		}
 	}
 	m.behind[s] = slices.Delete(m.behind[s], 0, n)
 }

@@ -45,7 +45,7 @@ type failer interface {
 // history is one random history; with a planted bug it tells what was found wrong, without one that is fatal.
 func history(t *rapid.T, b bug) []string {
 	w := newWorld(2)
-	w.bug = b
+	w.bug, w.twice = b, rapid.Bool().Draw(t, "twice")
 	p := &people{t: t, w: w, sims: map[job.NodeID]*sim{}}
 	for _, id := range []job.NodeID{"n1", "n2", "n3"} {
 		p.sims[id] = &sim{id: id, w: w}
@@ -61,6 +61,7 @@ func history(t *rapid.T, b bug) []string {
 	}
 	w.checks.placed()
 	w.checks.accounted(w.now.Add(-3 * time.Minute))
+	p.clear()
 	if b == "" && len(w.checks.wrong) > 0 {
 		var fatal failer = t
 		fatal.Fatalf("%s\n\n%s", strings.Join(w.checks.wrong, "\n"), strings.Join(w.journal, "\n"))
@@ -311,4 +312,24 @@ func (p *people) heal() bool {
 		w.pause(ref, false)
 	}
 	return w.rest(1000) && w.pass(4*time.Minute, 4*time.Second)
+}
+
+// clear takes everything away: the engine remembers nothing of it.
+func (p *people) clear() {
+	w := p.w
+	for ref := range w.tasks {
+		w.deleteTask(ref)
+	}
+	for _, s := range p.sims {
+		s.dispatches(job.Success) // starts what was asked for meanwhile
+		s.dispatches(job.Success)
+		s.die(true)
+		w.deleteNode(s.id)
+	}
+	if !w.rest(100) || !w.pass(time.Minute, 5*time.Second) {
+		w.checks.fail("the plans do not come to an end")
+	}
+	if left := w.leader().Left(); len(left) > 0 || len(w.floors) > 0 || len(w.jobs) > 0 {
+		w.checks.fail("of what was deleted there remain %v, %d floors, %d jobs", left, len(w.floors), len(w.jobs))
+	}
 }

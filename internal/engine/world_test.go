@@ -31,6 +31,7 @@ type world struct {
 
 	masters []*master // the first one leads
 	bug     bug       // planted on purpose
+	twice   bool      // watches tell everything twice
 	checks  checks    // what properties look at; see check_test.go
 
 	ever    []job.TaskRef
