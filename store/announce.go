@@ -23,10 +23,6 @@ func (s *Store) Announce(ctx context.Context, m Master, ttl time.Duration) (*Ann
 	if err := t.take(ctx, ttl); err != nil {
 		return nil, err
 	}
-	s.wg.Go(func() {
-		<-t.ctx.Done()
-		t.wg.Wait()
-	})
 	return &Announcement{t}, nil
 }
 

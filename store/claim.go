@@ -63,29 +63,29 @@ func (ss *Session) Claim(ctx context.Context, c job.Claim) (fence int64, err err
 	return 0, job.Errorf(job.CodeUnavailable, "claim %s of %s: the leader has not opened the task for claims yet", at, c.Task)
 }
 
-// lockSet is the locks that this session holds or is asking for, so that a sweep knows the others.
+// lockSet is the locks that runs of this session hold or are asking for, so that a sweep knows the others.
 type lockSet struct {
 	mu   sync.Mutex
 	held map[string]*heldLock
 }
 
-// heldLock counts who holds or asks. swept is not nil while the key is being swept; it is closed after that.
+// heldLock is who holds or asks. swept is not nil while the key is being swept; it is closed after that.
 type heldLock struct {
-	users int
+	runs  map[job.RunID]struct{}
 	swept chan struct{}
 }
 
-// hold notes a user of a lock; it waits while the lock is being swept.
-func (l *lockSet) hold(ctx context.Context, key string) error {
+// hold notes that a run asks for a lock; it waits while the lock is being swept.
+func (l *lockSet) hold(ctx context.Context, key string, run job.RunID) error {
 	for {
 		l.mu.Lock()
 		h := l.held[key]
 		if h == nil {
-			h = &heldLock{}
+			h = &heldLock{runs: map[job.RunID]struct{}{}}
 			l.held[key] = h
 		}
 		if h.swept == nil {
-			h.users++
+			h.runs[run] = struct{}{}
 			l.mu.Unlock()
 			return nil
 		}
@@ -99,14 +99,32 @@ func (l *lockSet) hold(ctx context.Context, key string) error {
 	}
 }
 
-func (l *lockSet) drop(key string) {
+// drop notes that a run does not hold a lock, or not any more.
+func (l *lockSet) drop(key string, run job.RunID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if h := l.held[key]; h != nil {
-		if h.users--; h.users <= 0 {
+	if h := l.held[key]; h != nil && h.swept == nil {
+		if delete(h.runs, run); len(h.runs) == 0 {
 			delete(l.held, key)
 		}
 	}
+}
+
+// sweep begins to sweep a lock, unless somebody holds it or asks for it; end must be called after it.
+func (l *lockSet) sweep(key string) (end func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[key] != nil {
+		return nil, false
+	}
+	h := &heldLock{swept: make(chan struct{})}
+	l.held[key] = h
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.held, key)
+		close(h.swept)
+	}, true
 }
 
 // Lock takes the lock of an alone task for a run, under the session's lease: when that is lost the lock is
@@ -120,13 +138,13 @@ func (ss *Session) Lock(ctx context.Context, l job.Lock) (fence int64, holder *j
 	}
 	key := op.then[0].key
 	op.otherwise = []request{{key: key}}
-	if err := ss.locks.hold(ctx, key); err != nil {
+	if err := ss.locks.hold(ctx, key, l.Run); err != nil {
 		return 0, nil, fmt.Errorf("lock %s: %w", l.Task, err)
 	}
 	keep := false
 	defer func() {
 		if !keep {
-			ss.locks.drop(key)
+			ss.locks.drop(key, l.Run)
 		}
 	}()
 	k := ss.t.use()
@@ -177,32 +195,23 @@ func (ss *Session) Unlock(ctx context.Context, l job.Lock) error {
 	if _, err = ss.c.do(ctx, &op, nil); err != nil {
 		return fmt.Errorf("unlock %s: %w", l.Task, err)
 	}
-	ss.locks.drop(key)
+	ss.locks.drop(key, l.Run)
 	return nil
 }
 
 // sweepLock removes a lock under the session's lease that nobody holds: its request was given up, and happened
 // after that. Whoever asks for the lock meanwhile waits.
 func (ss *Session) sweepLock(ctx context.Context, key string, leaseID int64) {
-	ss.locks.mu.Lock()
-	if ss.locks.held[key] != nil {
-		ss.locks.mu.Unlock()
+	end, ok := ss.locks.sweep(key)
+	if !ok {
 		return
 	}
-	h := &heldLock{swept: make(chan struct{})}
-	ss.locks.held[key] = h
-	ss.locks.mu.Unlock()
-
+	defer end()
 	op := Op{
 		when: []compare{{key: key, target: byLease, op: '=', number: leaseID}},
 		then: []request{{action: del, key: key}},
 	}
 	<-ss.c.submit(ctx, false, &op, nil).done
-
-	ss.locks.mu.Lock()
-	delete(ss.locks.held, key)
-	ss.locks.mu.Unlock()
-	close(h.swept)
 }
 
 // StartDispatch marks a dispatch, as it was read, as started by this session. Only then may it run, so that it

@@ -96,6 +96,7 @@ var errEnded = job.Errorf(job.CodeUnavailable, "the session has ended")
 func (c *committer) run(ctx context.Context) {
 	b := backoff{min: 20 * time.Millisecond, max: time.Second}
 	full := false // etcd's space was used up at the last attempt
+	limit := firstAttemptTimeout
 	for ctx.Err() == nil {
 		batch := c.take(full)
 		if len(batch) == 0 {
@@ -110,9 +111,10 @@ func (c *committer) run(ctx context.Context) {
 			}
 			continue
 		}
-		err := c.commit(ctx, batch)
+		err := c.commit(ctx, limit, batch)
 		switch {
 		case err == nil:
+			limit = firstAttemptTimeout
 			b.reset()
 		case errors.Is(err, errNoSpace):
 			c.putBack(batch)
@@ -123,6 +125,7 @@ func (c *committer) run(ctx context.Context) {
 		case definite(err):
 			c.refuse(batch, err)
 		default:
+			limit = min(2*limit, lastAttemptTimeout)
 			c.putBack(batch)
 			b.wait(ctx)
 		}
@@ -190,12 +193,12 @@ func (c *committer) refuse(batch []*work, err error) {
 	c.putBack(batch)
 }
 
-func (c *committer) commit(ctx context.Context, batch []*work) error {
+func (c *committer) commit(ctx context.Context, limit time.Duration, batch []*work) error {
 	ops := make([]*Op, len(batch))
 	for i, w := range batch {
 		ops[i] = w.op
 	}
-	once, cancel := context.WithTimeout(ctx, attemptTimeout)
+	once, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r, err := c.s.kv.Txn(once, compose(c.s.prefix, nil, ops, func(op *Op) []request { return op.otherwise }))
 	if err != nil {

@@ -94,7 +94,10 @@ func (s *Store) stand(ctx context.Context, id string, ttl time.Duration) (l *Lea
 	}
 	l = &Leadership{s: s, k: k, id: id, term: now.kvs[0].create, ended: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(s.ctx)
-	s.wg.Go(l.run)
+	if !s.spawn(l.run) {
+		l.cancel()
+		return nil, holder, errClosed
+	}
 	return l, holder, nil
 }
 

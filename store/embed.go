@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
@@ -53,8 +54,8 @@ type Server struct {
 	urls    []string
 	sockets string // a directory of its own for sockets, or empty
 	lock    *fileutil.LockedFile
+	once    sync.Once
 	closed  error
-	done    chan struct{}
 }
 
 // maxSocketPath is the longest path of a unix socket, with room for what etcd appends.
@@ -66,7 +67,7 @@ func Embed(ctx context.Context, o EmbedOptions) (srv *Server, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make etcd's directory: %w", err)
 	}
-	srv = &Server{done: make(chan struct{})}
+	srv = &Server{}
 	srv.lock, err = fileutil.TryLockFile(filepath.Join(o.Dir, "lock"), os.O_WRONLY|os.O_CREATE, 0o600)
 	if errors.Is(err, fileutil.ErrLocked) {
 		return nil, job.Errorf(job.CodeConflict, "the data directory %s is in use by another process", o.Dir)
@@ -114,17 +115,16 @@ func (srv *Server) Store() *Store { return srv.store }
 // ClientURLs are where other processes reach the member.
 func (srv *Server) ClientURLs() []string { return srv.urls }
 
+// Done is closed when the member has stopped, by Close or by itself, as for a broken disk.
+func (srv *Server) Done() <-chan struct{} { return srv.etcd.Server.StopNotify() }
+
 // Close stops the member, after its store. What was written is on disk.
 func (srv *Server) Close() error {
-	select {
-	case <-srv.done:
-		return srv.closed
-	default:
-	}
-	srv.closed = srv.store.Close()
-	srv.etcd.Close()
-	srv.release()
-	close(srv.done)
+	srv.once.Do(func() {
+		srv.closed = srv.store.Close()
+		srv.etcd.Close()
+		srv.release()
+	})
 	return srv.closed
 }
 
@@ -169,6 +169,10 @@ func (srv *Server) config(o *EmbedOptions) (*embed.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !alone && strings.HasPrefix(peer[0].Scheme, "unix") {
+		return nil, job.Errorf(job.CodeInvalid, "the members of an etcd cluster reach each other over the network, not at %s", &peer[0]).
+			WithHint("give the peer address as http://HOST:PORT or https://HOST:PORT")
+	}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = client, client
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = peer, peer
 	srv.urls = types.URLs(client).StringSlice()
@@ -201,13 +205,14 @@ func (srv *Server) listen(o *EmbedOptions, urls []string, socket string) ([]url.
 	if err != nil {
 		return nil, fmt.Errorf("find etcd's directory: %w", err)
 	}
-	if len(filepath.Join(dir, socket)) > maxSocketPath {
+	at := url.URL{Scheme: "unix", Path: filepath.Join(dir, socket)}
+	if len(at.Path) > maxSocketPath || at.String() != "unix://"+at.Path { // too long, or not the same as a URL
 		if srv.sockets == "" {
 			if srv.sockets, err = os.MkdirTemp("", "rota-"); err != nil {
 				return nil, fmt.Errorf("make a directory for etcd's sockets: %w", err)
 			}
 		}
-		dir = srv.sockets
+		at.Path = filepath.Join(srv.sockets, socket)
 	}
-	return []url.URL{{Scheme: "unix", Path: filepath.Join(dir, socket)}}, nil
+	return []url.URL{at}, nil
 }

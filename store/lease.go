@@ -108,6 +108,7 @@ type tenure struct {
 	ctx    context.Context // ends with the tenure
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	over   chan struct{} // closed when nothing of it runs any more
 }
 
 // retune asks for a lease of another length.
@@ -117,8 +118,8 @@ type retune struct {
 }
 
 // take begins a tenure. Where somebody else holds the key it waits until their lease must have run out, a
-// ttl and a second, then it is [job.CodeConflict].
-func (t *tenure) take(ctx context.Context, ttl time.Duration) error {
+// ttl and a second, then it is [job.CodeConflict]. What is given with it runs until the tenure ends.
+func (t *tenure) take(ctx context.Context, ttl time.Duration, with ...func(context.Context)) error {
 	k, err := t.s.grant(ctx, ttl)
 	if err != nil {
 		return coded(err, "register %s", t.what)
@@ -143,9 +144,20 @@ func (t *tenure) take(ctx context.Context, ttl time.Duration) error {
 		return err
 	}
 	t.cur, t.ttl, t.holds = k, ttl, true
+	t.over = make(chan struct{})
 	t.retune = make(chan retune)
 	t.ctx, t.cancel = context.WithCancel(t.s.ctx)
 	t.wg.Go(t.run)
+	for _, f := range with {
+		t.wg.Go(func() { f(t.ctx) })
+	}
+	if !t.s.spawn(func() {
+		<-t.ctx.Done()
+		t.wg.Wait()
+		close(t.over)
+	}) {
+		return errClosed
+	}
 	return nil
 }
 
@@ -267,7 +279,7 @@ func (t *tenure) left() time.Duration {
 // end stops the tenure and gives its lease back.
 func (t *tenure) end(ctx context.Context) error {
 	t.cancel()
-	t.wg.Wait()
+	<-t.over
 	err := t.cur.release(ctx)
 	if t.old != nil {
 		return errors.Join(err, t.old.release(ctx))

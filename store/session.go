@@ -21,7 +21,6 @@ type Session struct {
 	locks    lockSet
 
 	lost chan struct{}
-	done chan struct{}
 	end  sync.Once
 	err  error
 }
@@ -37,7 +36,7 @@ func (s *Store) Join(ctx context.Context, p job.Presence, ttl time.Duration) (*S
 	if err != nil {
 		return nil, err
 	}
-	ss := &Session{s: s, presence: p, c: newCommitter(s), lost: make(chan struct{}, 1), done: make(chan struct{})}
+	ss := &Session{s: s, presence: p, c: newCommitter(s), lost: make(chan struct{}, 1)}
 	ss.p = newProcesses(ss)
 	ss.locks.held = map[string]*heldLock{}
 	ss.t = &tenure{
@@ -52,16 +51,9 @@ func (s *Store) Join(ctx context.Context, p job.Presence, ttl time.Duration) (*S
 			return nil, err
 		}
 	}
-	if err := ss.t.take(ctx, ttl); err != nil {
+	if err := ss.t.take(ctx, ttl, ss.c.run, ss.p.run); err != nil {
 		return nil, err
 	}
-	ss.t.wg.Go(func() { ss.c.run(ss.t.ctx) })
-	ss.t.wg.Go(func() { ss.p.run(ss.t.ctx) })
-	s.wg.Go(func() {
-		<-ss.t.ctx.Done()
-		ss.t.wg.Wait()
-		close(ss.done)
-	})
 	return ss, nil
 }
 
@@ -105,7 +97,7 @@ func (ss *Session) Epoch() int64 {
 }
 
 // Done is closed when the session is over: by Close, or with its store.
-func (ss *Session) Done() <-chan struct{} { return ss.done }
+func (ss *Session) Done() <-chan struct{} { return ss.t.over }
 
 // Presence is what the session registered.
 func (ss *Session) Presence() job.Presence { return ss.presence }
@@ -127,9 +119,6 @@ func (ss *Session) CountProcesses(hash string) int { return ss.p.count(hash) }
 // Close gives the lease back, so that the node is gone at once, with its processes and locks. If etcd is away
 // until ctx ends, the lease runs out by itself.
 func (ss *Session) Close(ctx context.Context) error {
-	ss.end.Do(func() {
-		ss.err = ss.t.end(ctx)
-		<-ss.done
-	})
+	ss.end.Do(func() { ss.err = ss.t.end(ctx) })
 	return ss.err
 }

@@ -6,14 +6,20 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/rota-dev/rota/job"
 )
 
-// attemptTimeout bounds one request to etcd; what is asked again after it is not refused, only late.
-const attemptTimeout = 5 * time.Second
+// How long one request to etcd may take. A write that takes longer is asked again, with more time each time: a
+// member that died in the midst of it costs little, and one that is slow is not flooded.
+const (
+	attemptTimeout      = 5 * time.Second
+	firstAttemptTimeout = 2 * time.Second
+	lastAttemptTimeout  = 10 * time.Second
+)
 
 // DefaultRelist is how often a watch compares what it knows with what is there.
 const DefaultRelist = 10 * time.Minute
@@ -28,7 +34,8 @@ type Store struct {
 
 	ctx    context.Context // ends with the store
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // of watches, sessions, campaigns
+	mu     sync.Mutex     // no goroutine begins once the store has ended
+	wg     sync.WaitGroup // of watches, sessions and leaderships
 	once   sync.Once
 	closed error
 
@@ -38,6 +45,9 @@ type Store struct {
 func newStore(backend kv, prefix string, log *slog.Logger) *Store {
 	if prefix == "" {
 		prefix = DefaultPrefix
+	}
+	if !strings.HasSuffix(prefix, "/") {
+		prefix += "/"
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -51,12 +61,27 @@ func newStore(backend kv, prefix string, log *slog.Logger) *Store {
 // given back run out by themselves.
 func (s *Store) Close() error {
 	s.once.Do(func() {
+		s.mu.Lock()
 		s.cancel()
+		s.mu.Unlock()
 		s.wg.Wait()
 		s.closed = s.kv.Close()
 	})
 	return s.closed
 }
+
+// spawn runs f, and Close waits for it. It returns false where the store has ended.
+func (s *Store) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}
+
+var errClosed error = job.Errorf(job.CodeUnavailable, "the store is closed")
 
 // Ping tells whether etcd answers, and not from memory: a majority of its members must agree.
 func (s *Store) Ping(ctx context.Context) error {
@@ -179,8 +204,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // attempt runs f, each time with a bounded time, until it gives a definite answer or ctx ends.
 func (s *Store) attempt(ctx context.Context, f func(ctx context.Context) error) error {
 	b := backoff{min: 20 * time.Millisecond, max: time.Second}
-	for {
-		once, cancel := context.WithTimeout(ctx, attemptTimeout)
+	for limit := firstAttemptTimeout; ; limit = min(2*limit, lastAttemptTimeout) {
+		once, cancel := context.WithTimeout(ctx, limit)
 		err := f(once)
 		cancel()
 		if err == nil || definite(err) {

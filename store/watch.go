@@ -79,7 +79,7 @@ func (c *Collection[T]) Watch(ctx context.Context, prefix ...string) *Watch[T] {
 	w.key, w.end = c.s.full(key), c.s.full(end)
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(c.s.ctx, cancel)
-	c.s.wg.Go(func() {
+	if !c.s.spawn(func() {
 		defer close(w.out)
 		defer cancel()
 		defer stop()
@@ -90,7 +90,10 @@ func (c *Collection[T]) Watch(ctx context.Context, prefix ...string) *Watch[T] {
 			return
 		}
 		w.run(ctx)
-	})
+	}) {
+		cancel()
+		close(w.out)
+	}
 	return w
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -13,7 +14,8 @@ func zapTo(log *slog.Logger) *zap.Logger {
 	if log == nil {
 		return zap.NewNop()
 	}
-	return zap.New(&zapCore{log: log})
+	// A client that cannot reach etcd says so at every attempt.
+	return zap.New(zapcore.NewSamplerWithOptions(&zapCore{log: log}, 10*time.Second, 2, 1000))
 }
 
 type zapCore struct{ log *slog.Logger }
