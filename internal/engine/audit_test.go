@@ -105,6 +105,25 @@ func TestUntilTheDeadline(t *testing.T) {
 	}
 }
 
+// A task that stays paused is told of in records of bounded length, so that its end is no surprise.
+func TestPausedForLong(t *testing.T) {
+	t.Parallel()
+	w := small(t, func(a *job.Task) { a.Timer = "* * * * * *" })
+	w.pause(taskA, true)
+	mustRest(t, w)
+	if !w.pass(7*time.Hour, 10*time.Minute) {
+		t.Fatal("the plans do not come to an end")
+	}
+	for _, rec := range w.history {
+		if rec.Outcome != job.Skipped || rec.Count != 10_000 {
+			t.Errorf("%s, %d instants", rec.Outcome, rec.Count)
+		}
+	}
+	if len(w.history) != 2 {
+		t.Errorf("%d records of %d seconds", len(w.history), 7*3600)
+	}
+}
+
 // A result that names a task without its group means its own group, whatever the pattern.
 func TestNextTasksOfOtherGroups(t *testing.T) {
 	t.Parallel()

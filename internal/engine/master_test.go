@@ -184,7 +184,10 @@ func (w *world) rest(rounds int) bool {
 	for range rounds {
 		w.drain()
 		w.hearAll(w.masters[0])
-		actions, _ := w.plan(1 << 30)
+		actions, refused := w.plan(1 << 30)
+		if refused > 0 {
+			w.checks.fail("%d of %d actions are refused to one who has heard everything", refused, len(actions))
+		}
 		if len(actions) == 0 && len(w.transit) == 0 {
 			return true
 		}

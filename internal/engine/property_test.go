@@ -18,7 +18,15 @@ import (
 // to rest: every instant ends in exactly one outcome, and every node has what is its own.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) { history(t, "") })
+	rounds := 20 // of a hundred histories
+	if testing.Short() {
+		rounds = 2
+	}
+	for range rounds {
+		if rapid.Check(t, func(t *rapid.T) { history(t, "") }); t.Failed() {
+			return
+		}
+	}
 }
 
 // TestPlantedBugs shows that the properties see: each bug is found.

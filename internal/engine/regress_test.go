@@ -300,3 +300,35 @@ func TestWhatCannotBeReadIsLeftAlone(t *testing.T) {
 		t.Error("read again, its instants are not accounted for")
 	}
 }
+
+func TestStrangeJobsAreRenewed(t *testing.T) {
+	t.Parallel()
+	w := small(t, nil)
+	s := w.leader()
+	strange := w.job("n1").Clone()
+	strange.Stamp = "not of this version"
+	w.rev++
+	s.Apply(engine.JobPut{Job: strange, Revision: w.rev})
+	actions := s.Plan(w.now)
+	if len(actions) != 1 || actions[0].(engine.PutJob).Revision != w.rev {
+		t.Fatalf("%v", actions)
+	}
+	// Refused, it is planned anew.
+	s.Apply(engine.Refused{Action: actions[0]})
+	if again := s.Plan(w.now); len(again) != 1 {
+		t.Errorf("%v", again)
+	}
+}
+
+func TestOldNewsOfATask(t *testing.T) {
+	t.Parallel()
+	w := small(t, nil)
+	old := w.tasks[taskA]
+	w.edit(func(a *job.Task) { a.Command = job.Line("false") })
+	mustRest(t, w)
+	w.leader().Apply(engine.TaskPut{Entry: old})
+	// ancestor 19: a version that was read before does not come back
+	if actions := w.leader().Plan(w.now); len(actions) > 0 {
+		t.Errorf("%s", w.describe(actions[0]))
+	}
+}
