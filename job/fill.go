@@ -1,6 +1,7 @@
 package job
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -161,7 +162,7 @@ func fillText(f *Faults, path, s string, scope Scope, shell bool) string {
 	}
 	var e *Error
 	if err != nil {
-		if e, _ = err.(*Error); e != nil && len(e.Fields) > 0 {
+		if errors.As(err, &e) && len(e.Fields) > 0 {
 			for _, field := range e.Fields {
 				f.Fields = append(f.Fields, FieldError{Path: path, Message: field.Message, Hint: field.Hint})
 			}

@@ -45,7 +45,7 @@ func (s *source) parse() ([]*yaml.Node, []FieldError) {
 // unreadable is why the data cannot be text.
 func (s *source) unreadable() (FieldError, bool) {
 	f := FieldError{File: s.file}
-	at := -1
+	var at int
 	switch {
 	case len(s.data) > MaxTaskFile:
 		f.Message = fmt.Sprintf("it has more than %d bytes", MaxTaskFile)

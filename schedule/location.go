@@ -88,7 +88,7 @@ func overrideData(override, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	const limit = 1 << 20
 	return io.ReadAll(io.LimitReader(f, limit))
 }

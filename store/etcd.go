@@ -97,7 +97,7 @@ func answered(err error) error {
 		{rpctypes.ErrKeyNotFound, errKeyNotFound}, {rpctypes.ErrDuplicateKey, errDuplicateKey}, {rpctypes.ErrTooManyOps, errTooManyOps},
 		{rpctypes.ErrRequestTooLarge, errTooLarge}, {rpctypes.ErrNoSpace, errNoSpace}, {rpctypes.ErrPermissionDenied, errDenied},
 	} {
-		if rpctypes.Error(err) == known.grpc {
+		if errors.Is(rpctypes.Error(err), known.grpc) {
 			return known.ours
 		}
 	}

@@ -262,7 +262,7 @@ func checkRights(t *rapid.T) {
 	defer m.Close()
 	var faults atomic.Bool
 	m.OnCall(func(_ context.Context, c Call) error {
-		if faults.Load() && c.Op == "txn" && rand.IntN(6) == 0 { //nolint:gosec // a test
+		if faults.Load() && c.Op == "txn" && rand.IntN(6) == 0 {
 			return ErrCut
 		}
 		return nil

@@ -16,12 +16,15 @@ func (s *Store) replaced(ctx context.Context, key, session string) error {
 		r, err = s.kv.Range(ctx, request{key: key})
 		return err
 	})
-	if err != nil || len(r.kvs) == 0 {
+	if err != nil {
 		return coded(err, "look for an earlier session")
 	}
 	var p job.Presence
-	if json.Unmarshal(r.kvs[0].value, &p) != nil || p.Session != session {
-		return nil
+	if len(r.kvs) > 0 {
+		err = json.Unmarshal(r.kvs[0].value, &p)
+	}
+	if err != nil || p.Session != session {
+		return nil //nolint:nilerr // what is not the session's own is left alone
 	}
 	err = s.attempt(ctx, func(ctx context.Context) error { return s.kv.Revoke(ctx, r.kvs[0].lease) })
 	if errors.Is(err, errLeaseNotFound) {

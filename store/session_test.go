@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -407,7 +408,7 @@ func TestHandOverOfManyLargeRecords(t *testing.T) { // ancestors 42, 43; scenari
 		}
 		must(s.Do(ctx, ops...))
 		for range 2 { // it may be repeated
-			if err := ss.HandOver(ctx, recs, append(runs, "unknown")); err != nil {
+			if err := ss.HandOver(ctx, recs, slices.Concat(runs, []job.RunID{"unknown"})); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -182,7 +182,7 @@ type backoff struct {
 // delay is how long to wait now.
 func (b *backoff) delay() time.Duration {
 	b.next = min(max(b.next*2, b.min), b.max)
-	return b.next/2 + rand.N(b.next/2+1) //nolint:gosec // jitter is no secret
+	return b.next/2 + rand.N(b.next/2+1)
 }
 
 // wait pauses, or returns false when ctx ends before.

@@ -195,7 +195,7 @@ func (w *Watch[T]) stream(ctx context.Context) (progress bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	in := w.c.s.kv.Watch(ctx, w.key, w.end, w.rev+1)
-	relist := time.NewTimer(w.c.s.relist + rand.N(w.c.s.relist/10+1)) //nolint:gosec // jitter is no secret
+	relist := time.NewTimer(w.c.s.relist + rand.N(w.c.s.relist/10+1))
 	defer relist.Stop()
 	for {
 		out, batch := w.offer()

@@ -147,7 +147,7 @@ func (e Done) apply(s *State) {
 	case FailDispatch:
 		DispatchDeleted{Node: a.Dispatch.Node, Run: a.Dispatch.Run}.apply(s)
 	case InitFloor:
-		FloorPut{Task: a.Task, At: a.At}.apply(s)
+		FloorPut(a).apply(s)
 	case Settle:
 		FloorPut{Task: a.Task, At: a.To}.apply(s)
 	case DropTask:

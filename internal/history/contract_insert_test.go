@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -265,7 +266,11 @@ func testBadRecords(t *testing.T, d *DB) { // ancestor 42
 	_, err := d.Insert(ctx, []job.ExecutionRecord{good, noID, noName, strange, nul, huge})
 	wantCode(t, err, job.CodeInvalid)
 	var paths []string
-	for _, f := range err.(*job.Error).Fields {
+	var refused *job.Error
+	if !errors.As(err, &refused) {
+		t.Fatal(err)
+	}
+	for _, f := range refused.Fields {
 		paths = append(paths, f.Path)
 	}
 	wantSame(t, "the records that are named", paths, []string{"records[1]", "records[2]", "records[3]", "records[4]", "records[5]"})

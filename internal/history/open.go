@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -92,8 +93,7 @@ func Open(ctx context.Context, dsn string, opt Options) (*DB, error) {
 		err = d.openSQLite(ctx, dsn)
 	}
 	if err != nil {
-		d.Close()
-		return nil, err
+		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
@@ -185,7 +185,7 @@ func (d *DB) once(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) e
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback() // after a commit there is nothing to roll back
 	if err := f(ctx, tx); err != nil {
 		return err
 	}

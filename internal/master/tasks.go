@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -54,7 +55,8 @@ func addFaults(f *job.Faults, path string, err error) {
 	if err == nil {
 		return
 	}
-	if e, ok := err.(*job.Error); ok && len(e.Fields) > 0 {
+	var e *job.Error
+	if errors.As(err, &e) && len(e.Fields) > 0 {
 		for _, field := range e.Fields {
 			if field.Path != "" {
 				field.Path = path + "." + field.Path

@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -84,7 +85,7 @@ func (t *tree) signal(sig syscall.Signal) {
 		if t.held && p.pgrp == t.root.pid && sig != syscall.SIGKILL {
 			continue
 		}
-		if err := signalProcess(p, sig); err == unix.EPERM {
+		if err := signalProcess(p, sig); errors.Is(err, unix.EPERM) {
 			t.beyond[p.pid] = p.start
 			t.log.Error("a process of a run belongs to another user and can't be ended", "run", t.marker, "pid", p.pid)
 		}

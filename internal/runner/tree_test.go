@@ -5,6 +5,7 @@ package runner
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -194,7 +195,7 @@ func TestAKillThatComesTooLateHitsNobody(t *testing.T) {
 		t.Errorf("the stranger was hit: %+v, %v", p, err)
 	}
 	p.start--
-	if err := signalProcess(p, syscall.SIGKILL); err != syscall.ESRCH {
+	if err := signalProcess(p, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("signal to an earlier owner of the number: %v", err)
 	}
 	if err := EndLeftover(p.pid, p.start, "x"); err != nil {

@@ -50,7 +50,7 @@ func (b *bench) start(ctx context.Context) (*server, error) {
 			}
 		}
 		if time.Since(began) > 30*time.Second {
-			return nil, fmt.Errorf("the server is not ready after 30 s: %v", err)
+			return nil, fmt.Errorf("the server is not ready after 30 s: %w", err)
 		}
 		time.Sleep(time.Millisecond)
 	}
