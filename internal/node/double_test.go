@@ -47,15 +47,15 @@ func (r *doubleRunner) Start(ctx context.Context, e job.Exec) (job.Execution, er
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.dead {
-		return nil, context.Canceled
-	}
 	if r.refuse != nil {
 		if err := r.refuse(e); err != nil {
 			return nil, err
 		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dead {
+		return nil, context.Canceled
 	}
 	r.nextPid++
 	x := &doubleExec{Exec: e, pid: r.nextPid, begin: time.Now(), killed: make(chan struct{}), done: make(chan struct{})}

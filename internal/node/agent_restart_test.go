@@ -1,0 +1,382 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// Scenario 10: what was due while the node was away is what its catch-up policy says, and one record for what was missed.
+func TestCatchupAfterRestart(t *testing.T) {
+	for c, want := range map[job.Catchup][]string{
+		job.CatchupNone: {"1m0s success", "2m0s-5m0s missed", "6m0s success"},
+		job.CatchupOne:  {"1m0s success", "2m0s-4m0s missed", "5m0s success", "6m0s success"},
+		job.CatchupAll:  {"1m0s success", "2m0s success", "3m0s success", "4m0s success", "5m0s success", "6m0s success"},
+	} {
+		for _, how := range []string{"stop", "crash"} {
+			t.Run(string(c)+" after "+how, func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					a := w.start("n1", "")
+					w.put(newJob(t, "a", "* * * * *", catchup(c)))
+					w.until(90 * time.Second)
+					dir := a.Dir
+					if how == "stop" {
+						a.stop()
+					} else {
+						dir = a.crash()
+					}
+					w.until(5*time.Minute + 30*time.Second)
+					b := w.start("n1", dir)
+					w.until(6*time.Minute + 30*time.Second)
+					w.wantOutcomes(want...)
+					for n, x := range b.runner.started() {
+						if n > 0 && x.begin.Before(b.runner.started()[n-1].end(t)) {
+							t.Error("what is caught up does not come in order")
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// ancestor 12, 29: a restart does not end a cycle job, and the wall clock may step while the agent runs.
+func TestClockStepsWhileItRuns(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var off time.Duration
+		w.start("n1", "", func(o *Options) { o.Now = func() time.Time { return time.Now().Round(0).Add(off) } })
+		w.put(newJob(t, "a", "* * * * *"))
+		w.until(90 * time.Second)
+		off = 10 * time.Minute
+		w.until(95 * time.Second) // noticed within 2 s
+		w.wantOutcomes("1m0s success", "2m0s-11m0s missed")
+		off = 0
+		w.until(11*time.Minute + 30*time.Second)
+		w.wantOutcomes("1m0s success", "2m0s-11m0s missed") // no instant repeats
+		w.until(12*time.Minute + 30*time.Second)
+		w.wantOutcomes("1m0s success", "2m0s-11m0s missed", "12m0s success")
+	})
+}
+
+// ancestor 22, 36, 38: what ran when the agent was killed is ended by its whole identity, and recorded as lost.
+func TestLostRuns(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.prepare("n1", "")
+		a.runner.behave = func(x *doubleExec) { x.takes(time.Hour) }
+		a.run()
+		w.put(newJob(t, "a", "* * * * *"))
+		w.until(50 * time.Second)
+		asked := w.ask(newJob(t, "b", ""), "one")
+		w.until(70 * time.Second)
+		dir := a.crash()
+		var ended []string
+		w.start("n1", dir, func(o *Options) {
+			o.Leftover = func(p *job.Process) error {
+				ended = append(ended, fmt.Sprint(p.Name, p.Pid(), p.BootID, p.StartTicks))
+				if p.Name == "b" {
+					return fmt.Errorf("no such right")
+				}
+				return nil
+			}
+		})
+		w.until(90 * time.Second)
+		if slices.Sort(ended); !slices.Equal(ended, []string{"a2boot2", "b1boot1"}) {
+			t.Errorf("ended %q", ended)
+		}
+		rec := w.record(asked)
+		if rec.Outcome != job.Lost || !strings.Contains(rec.Reason, "process 1 may still be alive") || rec.Session != a.session {
+			t.Errorf("%+v", rec)
+		}
+		if recs := w.records(); len(recs) != 2 || recs[1].Outcome != job.Lost {
+			t.Errorf("%q", outcomes(recs))
+		}
+		if n, _ := w.admin.Dispatches().Count(context.Background()); n != 0 {
+			t.Error("the dispatch stays")
+		}
+	})
+}
+
+// Scenario 3, ancestor 14, 15: the agent is killed at each step of a dispatch, of a common and of an interval firing. Nothing
+// starts twice, everything ends in one outcome, and that does not change.
+func TestCrashAtEachStep(t *testing.T) {
+	t.Parallel()
+	step := 0
+	for crashed := true; crashed && !t.Failed(); step++ {
+		synctest.Test(t, func(t *testing.T) {
+			live(t, func(w *world) { crashed = w.crashAt(step) })
+		})
+	}
+	if t.Failed() || step < 50 {
+		t.Errorf("at step %d", step-1)
+	}
+}
+
+// crashAt lets an agent live until its step k, if it comes to that, and another one after it.
+func (w *world) crashAt(k int) (crashed bool) {
+	t, seen := w.T, 0
+	history := map[string][]job.Outcome{} // what etcd held of each record
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	events := w.admin.Records().Watch(ctx).Events()
+	go func() {
+		for batch := range events {
+			for _, e := range batch {
+				if e.Type == store.Put {
+					history[e.Value.ID] = append(history[e.Value.ID], e.Value.Outcome)
+				}
+			}
+		}
+	}()
+	a := w.prepare("n1", "")
+	dir := ""
+	step := func() error {
+		if seen++; seen != k+1 || dir != "" {
+			return nil
+		}
+		crashed, dir = true, a.crash()
+		return store.ErrCut
+	}
+	a.runner.refuse = func(job.Exec) error { return step() }
+	a.runner.behave = func(x *doubleExec) {
+		time.Sleep(300 * time.Millisecond)
+		if step() != nil {
+			x.takes(time.Hour) // its end is not heard of
+		}
+	}
+	w.mem.OnCall(func(_ context.Context, c store.Call) error {
+		if c.Client == a.client && c.Op == "txn" {
+			return step()
+		}
+		return nil
+	})
+	common := newJob(t, "common", "*/5 * * * * *", catchup(job.CatchupAll))
+	interval := newJob(t, "interval", "*/5 * * * * *", kind(job.KindInterval))
+	w.put(common, interval)
+	a.run()
+	w.until(6 * time.Second)
+	asked := []job.RunID{
+		w.ask(newJob(t, "asked", ""), "one"), w.ask(newJob(t, "asked", ""), "two"),
+		w.ask(newJob(t, "alone", "", kind(job.KindAlone)), "three"),
+	}
+	w.until(12 * time.Second)
+	if !crashed {
+		dir = a.crash()
+	}
+	w.until(13 * time.Second)
+	w.start("n1", dir)
+	w.until(22 * time.Second)
+	cancel()
+	synctest.Wait()
+
+	starts := map[job.RunID]int{}
+	for _, x := range w.started() {
+		if starts[x.Run]++; starts[x.Run] > 1 {
+			t.Errorf("%v started twice", x.Env)
+		}
+	}
+	for id, all := range history {
+		if all = slices.Compact(all); len(all) > 1 {
+			t.Errorf("record %s: %v", id, all)
+		}
+	}
+	for _, run := range asked {
+		if got := history[string(run)]; len(got) == 0 || got[0] != job.Success && got[0] != job.Lost && got[0] != job.Skipped {
+			t.Errorf("%s ended in %v, %d starts", run, got, starts[run])
+		}
+	}
+	for i := 1; i <= 4; i++ {
+		id := common.Firing(at(time.Duration(i) * 5 * time.Second))
+		if got := history[string(id)]; len(got) == 0 || got[0] != job.Success && got[0] != job.Lost {
+			t.Errorf("instant %d ended in %v, %d starts; %v", i, got, starts[id], maps.Keys(history))
+		}
+	}
+	if n, err := w.admin.Dispatches().Count(context.Background()); err != nil || n != 0 {
+		t.Errorf("%d dispatches are left", n)
+	}
+	return crashed
+}
+
+// What waits when the agent stops is not given up: the next life comes to it.
+func TestStopWhileThingsWait(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.prepare("n1", "")
+		a.runner.behave = func(x *doubleExec) { x.takes(time.Hour) }
+		a.run()
+		w.put(newJob(t, "a", "0 * * * * *", overlap(job.OverlapQueue), catchup(job.CatchupAll)),
+			newJob(t, "b", "0 * * * * *", overlap(job.OverlapQueue), kind(job.KindInterval)))
+		j := newJob(t, "c", "", overlap(job.OverlapQueue))
+		first := w.ask(j, "first")
+		second := w.ask(j, "second")
+		w.until(3*time.Minute + 30*time.Second)
+		a.stop()
+		// a ran at 1m; b was claimed at 1m, 2m and 3m and waits for nobody else
+		w.wantOutcomes(w.zero()+" killed", "1m0s killed", "1m0s killed", "2m0s missed", "3m0s missed")
+		w.start("n1", a.Dir)
+		w.until(4*time.Minute + 30*time.Second)
+		if rec := w.record(second); rec.Outcome != job.Success {
+			t.Errorf("%+v", rec)
+		}
+		if rec := w.record(first); rec.Outcome != job.Killed || rec.Reason != "killed by "+stopCause {
+			t.Errorf("%+v", rec)
+		}
+		w.wantOutcomes(w.zero()+" killed", w.zero()+" success", "1m0s killed", "1m0s killed", "2m0s missed", "2m0s success",
+			"3m0s missed", "3m0s success", "4m0s success", "4m0s success")
+	})
+}
+
+// zero is how outcomes writes the instant of a run that has none.
+func (w *world) zero() string { return time.Time{}.Sub(epoch).String() }
+
+// A process that does not end keeps nobody for ever: after the grace it is killed without, and if that does
+// not help either it is left behind, and lost.
+func TestStopWithRunsThatDoNotEnd(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.prepare("n1", "")
+		undead := make(chan struct{})
+		a.runner.behave = func(x *doubleExec) { x.setStubborn(true); x.takes(time.Hour) }
+		a.run()
+		run := w.ask(newJob(t, "a", ""), "one")
+		before := time.Now()
+		a.stop()
+		if took := time.Since(before); took < a.StopGrace || took > a.StopGrace+time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if rec := w.record(run); rec.Outcome != job.Killed || rec.Signal != "SIGKILL" {
+			t.Errorf("%+v", rec)
+		}
+
+		b := w.prepare("n1", a.Dir)
+		b.Runner = undeadRunner{undead}
+		b.run()
+		run = w.ask(newJob(t, "a", ""), "two")
+		before = time.Now()
+		b.cancel()
+		<-b.done
+		if took := time.Since(before); took > b.StopGrace+killPatience+b.StopGrace {
+			t.Errorf("it took %s", took)
+		}
+		c := w.start("n1", a.Dir)
+		if rec := w.record(run); rec.Outcome != job.Lost {
+			t.Errorf("%+v", rec)
+		}
+		close(undead)
+		synctest.Wait()
+		c.stop()
+	})
+}
+
+// undeadRunner makes executions that nothing ends.
+type undeadRunner struct{ end chan struct{} }
+
+func (r undeadRunner) Start(context.Context, job.Exec) (job.Execution, error) { return undead(r), nil }
+
+type undead struct{ end chan struct{} }
+
+func (undead) Pid() int                { return 1 }
+func (undead) StartTicks() uint64      { return 1 }
+func (undead) Kill(string)             {}
+func (undead) KillNow(string)          {}
+func (u undead) Done() <-chan struct{} { return u.end }
+func (undead) Exit() job.Exit          { return job.Exit{Outcome: job.Killed} }
+
+// A node that starts again takes over from its dead self at once; without its folder it waits for the lease.
+func TestTakeOver(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.start("n1", "")
+		w.until(5 * time.Second)
+		dir := a.crash()
+		b := w.start("n1", dir)
+		w.until(5100 * time.Millisecond)
+		if b.lease.Load() == nil {
+			t.Fatal("it waits for the lease of its dead self")
+		}
+		b.crash()
+		c := w.start("n1", "")
+		w.until(10 * time.Second)
+		if c.lease.Load() != nil {
+			t.Error("it took over from a life that it knows nothing of")
+		}
+		w.until(20 * time.Second)
+		if c.lease.Load() == nil {
+			t.Error("it does not take over")
+		}
+		c.stop()
+		if _, err := os.Stat(filepath.Join(c.Dir, "session")); !os.IsNotExist(err) {
+			t.Error("the session of a life that left in order is kept")
+		}
+		if n := w.mem.Leases(); n != 0 { // ancestor 6
+			t.Errorf("%d leases are left", n)
+		}
+	})
+}
+
+// The twin of a live node refuses to run, and fires nothing until then; so does one whose name was taken while it was away.
+func TestNameInUse(t *testing.T) { // ancestor 51
+	inWorld(t, func(w *world) {
+		a := w.start("n1", "")
+		w.put(newJob(t, "a", "* * * * * *"))
+		w.until(time.Second)
+		twin := w.start("n1", "")
+		<-twin.done
+		if !job.IsConflict(twin.err) || !strings.Contains(twin.err.Error(), "n1") {
+			t.Errorf("the twin says: %v", twin.err)
+		}
+		if n := len(twin.runner.started()); n > 0 {
+			t.Errorf("the twin ran %d instants", n)
+		}
+		w.mem.Cut(a.client)
+		w.until(60 * time.Second)
+		w.start("n1", "")
+		w.until(80 * time.Second)
+		w.mem.Heal(a.client)
+		<-a.done
+		if !job.IsConflict(a.err) {
+			t.Errorf("it says: %v", a.err)
+		}
+	})
+}
+
+// A node that can't be registered as it is says so, and does not try for ever.
+func TestInvalidNode(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.start("n1", "", func(o *Options) { o.Labels = map[string]string{"a b": ""} })
+		<-a.done
+		if job.CodeOf(a.err) != job.CodeInvalid {
+			t.Errorf("it says: %v", a.err)
+		}
+	})
+}
+
+// What people set on a node stays; what the agent tells is renewed.
+func TestRegister(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.start("n1", "", func(o *Options) { o.Labels = map[string]string{"role": "db"}; o.Facts.CPUs = 2 })
+		synctest.Wait()
+		n, err := w.admin.Nodes().Get(context.Background(), "n1")
+		if err != nil || n.Labels["role"] != "db" || n.Facts.CPUs != 2 {
+			t.Fatalf("%+v, %v", n, err)
+		}
+		n.Labels["zone"], n.Cordoned = "a", true
+		w.do(store.PutNode(n))
+		a.stop()
+		b := w.start("n1", a.Dir, func(o *Options) { o.Labels = map[string]string{"role": "web"} })
+		synctest.Wait()
+		n, err = w.admin.Nodes().Get(context.Background(), "n1")
+		if err != nil || n.Labels["role"] != "web" || n.Labels["zone"] != "a" || !n.Cordoned || n.Facts.CPUs != 0 {
+			t.Errorf("%+v, %v", n, err)
+		}
+		if self := b.self.Load(); self.Labels["zone"] != "a" {
+			t.Errorf("it does not know what people set: %+v", self)
+		}
+	})
+}
