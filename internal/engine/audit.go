@@ -189,6 +189,8 @@ func (s *State) settleGap(t *task, first, to, now time.Time) (Action, time.Time)
 	}
 	rec := s.gapRecord(t, first, paused, now)
 	if count > 1 {
+		// The id is not that of the first instant's own record, which could take the place of all the others.
+		rec.ID = string(job.CauseID("instants "+job.FormatInstant(first)+" "+job.FormatInstant(last), t.ref.String()))
 		rec.Count, rec.Until = count, last
 	}
 	return Settle{Task: t.ref, From: a.floor, To: last, Record: rec}, now.Add(s.poll())

@@ -21,7 +21,15 @@
 // instant can't be claimed again after its claim was removed) and lets no instant vanish. The walk over the
 // instants above the floor is the audit (audit.go). Common tasks are accounted for by their nodes.
 //
-// # Convergence
+// The floor never rises above the present: a node whose clock is ahead may claim what is still to come, and others
+// what lies before that. An entry tells of one rule before the present one; rules before that, which a slow
+// run can keep the floor from passing, are remembered by every master that saw the edits (account.go).
 //
-// A plan is empty after its own actions were carried out and applied: tests check it on random histories.
+// # Convergence and cost
+//
+// A plan is empty after its own actions were carried out and applied: tests check it on random histories. It looks
+// only at tasks that an event touched, and at those whose time has come. A master that begins to lead looks at all.
+//
+// The tests drive the engine on a double of the store: scenarios are in testdata, and their output is written by
+// go test -run Scenarios -rewrite.
 package engine

@@ -140,20 +140,22 @@ func (p *people) step() {
 	}
 }
 
-// wait lets time pass. No watch is a lease behind: who hears nothing for so long writes nothing either. And a leader that
-// settles by a rule long gone could not be right.
+// wait lets time pass. No watch is half a lease behind: who hears nothing for so long writes nothing either. And a leader
+// that settles by a rule long gone could not be right.
 func (p *people) wait(d time.Duration) {
 	w := p.w
 	w.now = w.now.Add(d)
 	for _, m := range w.masters {
 		w.hear(m, tasks, 1<<30)
-		if d >= lease {
-			w.hearAll(m)
+		for s := range streams {
+			for len(m.behind[s]) > 0 && w.now.Sub(m.behind[s][0].at) >= lease/2 {
+				w.hear(m, s, 1)
+			}
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(p.sims)) {
-		if d >= lease && p.sims[id].alive {
-			p.sims[id].look()
+		if s := p.sims[id]; s.alive && w.now.Sub(s.looked) >= lease/2 {
+			s.look()
 		}
 	}
 }

@@ -20,6 +20,7 @@ type sim struct {
 	session string
 	lives   int
 	jobs    []*job.Job
+	looked  time.Time
 	running []job.Claim
 	spool   []job.Claim // of an earlier life, to be told as lost
 }
@@ -48,7 +49,7 @@ func (s *sim) die(spooled bool) {
 
 // look lets the watch tell the node its jobs.
 func (s *sim) look() {
-	s.jobs = nil
+	s.jobs, s.looked = nil, s.w.now
 	for _, key := range slices.Sorted(maps.Keys(s.w.jobs)) {
 		if j := s.w.jobs[key].job; j.NodeID == s.id {
 			s.jobs = append(s.jobs, j)

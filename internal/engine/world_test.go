@@ -79,12 +79,13 @@ const (
 type change struct {
 	key   string
 	event any // an engine.Event, or online or offline
+	at    time.Time
 }
 
 // tell tells every master of a change.
 func (w *world) tell(s stream, key string, e any) {
 	for _, m := range w.masters {
-		m.behind[s] = append(m.behind[s], change{key, e})
+		m.behind[s] = append(m.behind[s], change{key, e, w.now})
 	}
 }
 
