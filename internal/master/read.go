@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
@@ -76,14 +77,33 @@ func (m *Master) Task(ctx context.Context, ref job.TaskRef) (*TaskView, error) {
 	return v, nil
 }
 
+// noTask says that there is no such task, and which one was probably meant: first of all one of that name in another
+// group.
 func (m *Master) noTask(ref job.TaskRef) error {
-	var names []string
+	var names, twins []string
 	m.view.with(func() {
 		for r := range m.view.tasks {
 			names = append(names, r.String())
+			if r.Name == ref.Name {
+				twins = append(twins, r.String())
+			}
 		}
 	})
-	return job.Errorf(job.CodeNotFound, "there is no task %s", ref).WithHint("%s", nearHint(ref.String(), names, "rota get tasks"))
+	slices.Sort(names) // of several that are equally near always the same
+	hint := nearHint(ref.String(), names, "rota get tasks")
+	if len(twins) > 0 {
+		slices.Sort(twins)
+		hint = fmt.Sprintf("did you mean %s?", strings.Join(twins[:min(len(twins), 3)], " or "))
+	}
+	return job.Errorf(job.CodeNotFound, "there is no task %s", ref).WithHint("%s", hint)
+}
+
+// explained gives an error that says that a task is not there its hint.
+func (m *Master) explained(ref job.TaskRef, err error) error {
+	if job.IsNotFound(err) {
+		return m.noTask(ref)
+	}
+	return err
 }
 
 // Next lists the firings to come, soonest first, one of each task.

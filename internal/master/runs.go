@@ -34,7 +34,7 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 	var err error
 	m.view.with(func() { dispatches, not, err = m.view.state.Dispatch(req, m.Now()) })
 	if err != nil {
-		return RunAnswer{}, err
+		return RunAnswer{}, m.explained(r.Task, err)
 	}
 	answer := RunAnswer{NotRun: not}
 	var ops []store.Op

@@ -238,7 +238,7 @@ func (m *Master) firings(e *job.TaskEntry, n int) []time.Time {
 // delay from now.
 func (m *Master) Delete(ctx context.Context, ref job.TaskRef, rev int64) error {
 	if err := m.store().Tasks().Delete(ctx, rev, ref.Group, ref.Name); err != nil {
-		return err
+		return m.explained(ref, err)
 	}
 	gone := func() bool { return m.view.tasks[ref] == nil }
 	m.view.await(ctx, gone)
@@ -273,7 +273,7 @@ func (m *Master) setPaused(ctx context.Context, ref job.TaskRef, paused bool, by
 	for {
 		e, err := m.store().Tasks().Get(ctx, ref.Group, ref.Name)
 		if err != nil {
-			return nil, err
+			return nil, m.explained(ref, err)
 		}
 		if e.Paused == paused {
 			return e, nil
