@@ -41,6 +41,7 @@ type Agent struct {
 	Options
 	session string // names this life of the agent
 	spool   *spool
+	core    *core
 	metrics *Metrics
 
 	self     atomic.Pointer[job.Node] // as it is registered, with the labels that people set
@@ -85,7 +86,7 @@ func New(o Options) (*Agent, error) {
 		Options: o, session: uuid.NewString(), spool: sp, metrics: newMetrics(sp),
 		joined: make(chan struct{}), stopping: make(chan struct{}), inbox: make(chan func(), 1024), gone: make(chan struct{}),
 	}
-	a.doubts.wake = make(chan struct{}, 1)
+	a.core, a.doubts.wake = newCore(a), make(chan struct{}, 1)
 	a.self.Store(&job.Node{ID: o.ID, Labels: o.Labels, Facts: o.Facts})
 	return a, nil
 }
@@ -112,7 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		close(a.stopping)
 	})
 	a.wg.Go(func() { a.settleDoubts(run) })
-	newCore(a).run(run)
+	a.core.run(run)
 
 	a.flush(ctx)
 	stop()

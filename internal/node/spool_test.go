@@ -1,5 +1,454 @@
 package node
 
-const spoolChildEnv = "ROTA_TEST_SPOOL"
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
 
-func spoolChild(string) {}
+	"github.com/rota-dev/rota/job"
+)
+
+// testRecord is the n-th record of a common job.
+func testRecord(n int) job.ExecutionRecord {
+	i := at(time.Duration(n) * time.Minute)
+	return job.ExecutionRecord{
+		ID: fmt.Sprintf("run%06d", n), JobID: fmt.Sprint("job", n%3), TaskID: "default/a", Group: "default", Name: "a", Node: "n1",
+		Instant: i, BeginTime: i, EndTime: i.Add(time.Second), Trigger: job.TriggerTimer, Outcome: job.Success, Output: "héllo\n\x00\xff",
+	}
+}
+
+func openTestSpool(t testing.TB, dir string) *spool {
+	t.Helper()
+	s, err := openSpoolWith(dir, createUnsynced)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !s.closed {
+			s.close()
+		}
+	})
+	return s
+}
+
+func createUnsynced(path string) (logFile, error) {
+	f, err := createSegment(path)
+	return unsynced{f}, err
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func begin(t testing.TB, s *spool, n int) {
+	t.Helper()
+	rec := testRecord(n)
+	rec.Outcome = job.Lost
+	must(t, s.begin(&rec))
+}
+
+func end(t testing.TB, s *spool, n int) {
+	t.Helper()
+	rec := testRecord(n)
+	must(t, s.end(&rec))
+}
+
+// memory is what a spool knows, to be compared.
+type memory struct {
+	open    map[job.RunID]bool // whether its process is known
+	cursors map[string]time.Time
+	pending []string
+}
+
+func (s *spool) remembers() memory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := memory{map[job.RunID]bool{}, maps.Clone(s.cursors), nil}
+	for id, o := range s.open {
+		m.open[id] = o.Process != nil
+	}
+	for _, p := range s.pending {
+		if s.byID[p.id] == p {
+			m.pending = append(m.pending, p.id)
+		}
+	}
+	return m
+}
+
+func (m memory) diff(o memory) string {
+	switch {
+	case !maps.Equal(m.open, o.open):
+		return fmt.Sprintf("open: %v, want %v", m.open, o.open)
+	case !maps.EqualFunc(m.cursors, o.cursors, time.Time.Equal):
+		return fmt.Sprintf("cursors: %v, want %v", m.cursors, o.cursors)
+	case !slices.Equal(m.pending, o.pending):
+		return fmt.Sprintf("pending: %v, want %v", m.pending, o.pending)
+	}
+	return ""
+}
+
+// reopen opens what a spool left on its disk as a new life does.
+func (s *spool) reopen(t testing.TB) *spool {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.CopyFS(dir, os.DirFS(s.dir)))
+	return openTestSpool(t, dir)
+}
+
+func (s *spool) wantSurvives(t testing.TB) {
+	t.Helper()
+	if diff := s.reopen(t).remembers().diff(s.remembers()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSpoolLines(t *testing.T) {
+	s := openTestSpool(t, t.TempDir())
+	s.wantSurvives(t)
+	begin(t, s, 1)
+	s.wantSurvives(t)
+	p := &job.Process{ID: "77", Run: "run000001", BootID: "b", StartTicks: 5}
+	must(t, s.started(p))
+	s.wantSurvives(t)
+	end(t, s, 1)
+	end(t, s, 2)
+	end(t, s, 2) // a record counts once
+	begin(t, s, 4)
+	s.wantSurvives(t)
+	must(t, s.ack([]string{"run000001"}))
+	s.wantSurvives(t)
+	must(t, s.advance(map[string]time.Time{"job7": at(time.Hour), "job1": at(time.Second)}))
+	must(t, s.forget("job2"))
+	must(t, s.forget("job2"))
+	s.wantSurvives(t)
+
+	r := s.reopen(t)
+	if !r.knows("run000002") || !r.knows("run000004") || r.knows("run000001") || r.waiting() != 1 {
+		t.Errorf("%+v", r.remembers())
+	}
+	if got := r.cursor("job1"); !got.Equal(at(4 * time.Minute)) { // the later one stands
+		t.Errorf("cursor %s", got)
+	}
+	if list := r.orphans(); len(list) != 1 || list[0].Record.ID != "run000004" || list[0].Record.Outcome != job.Lost {
+		t.Errorf("orphans %+v", list)
+	}
+	recs, err := r.next(10, 1<<20)
+	want := testRecord(2)
+	if want.Output = "héllo\n\x00�"; err != nil || len(recs) != 1 || recs[0].String() != want.String() {
+		t.Errorf("%v, %v", recs, err)
+	}
+}
+
+// Cut anywhere, the log gives back what the whole lines before the cut say: nothing that was acknowledged is forgotten,
+// and nothing is invented.
+func TestSpoolCutAnywhere(t *testing.T) {
+	s := openTestSpool(t, t.TempDir())
+	s.rotateAt = 1 << 30
+	states := map[int64]memory{}
+	note := func() { states[s.size] = s.remembers() }
+	note()
+	for n := range 12 {
+		begin(t, s, n)
+		note()
+		if n%2 == 0 {
+			must(t, s.started(&job.Process{ID: fmt.Sprint(n), Run: job.RunID(testRecord(n).ID)}))
+			note()
+		}
+		if n%4 != 3 {
+			end(t, s, n)
+			note()
+		}
+		if n%5 == 4 {
+			must(t, s.ack([]string{testRecord(n - 1).ID, testRecord(n - 4).ID}))
+			note()
+		}
+	}
+	must(t, s.advance(map[string]time.Time{"job9": at(time.Hour)}))
+	note()
+	must(t, s.forget("job9"))
+	note()
+	whole, err := os.ReadFile(s.path(s.seq))
+	must(t, err)
+	if int64(len(whole)) != s.size {
+		t.Fatalf("the log has %d bytes, want %d", len(whole), s.size)
+	}
+	dir := t.TempDir()
+	want := memory{}
+	for cut := 0; cut <= len(whole); cut++ {
+		m, atLine := states[int64(cut)]
+		if atLine {
+			want = m
+		}
+		if _, next := states[int64(cut+1)]; !atLine && !next && cut%7 != 0 {
+			continue
+		}
+		for _, f := range spoolFiles(t, dir) {
+			must(t, os.Remove(f))
+		}
+		must(t, os.WriteFile(filepath.Join(dir, "00000001.log"), whole[:cut], 0o600))
+		r, err := openSpoolWith(dir, createUnsynced)
+		must(t, err)
+		diff := r.remembers().diff(want)
+		end(t, r, 99) // and it goes on
+		if !slices.Contains(r.remembers().pending, "run000099") {
+			diff += "; it takes nothing more"
+		}
+		must(t, r.close())
+		if diff != "" {
+			t.Fatalf("cut at %d: %s", cut, diff)
+		}
+	}
+}
+
+// Damage in the middle costs one line.
+func TestSpoolDamage(t *testing.T) {
+	s := openTestSpool(t, t.TempDir())
+	var starts []int64
+	for n := range 20 {
+		starts = append(starts, s.size)
+		end(t, s, n)
+	}
+	whole, err := os.ReadFile(s.path(s.seq))
+	must(t, err)
+	for n, start := range starts {
+		for _, off := range []int64{0, 8, 9, 12, 60} {
+			dir := t.TempDir()
+			bad := slices.Clone(whole)
+			bad[start+off] ^= 0x04
+			must(t, os.WriteFile(filepath.Join(dir, "00000001.log"), bad, 0o600))
+			r := openTestSpool(t, dir)
+			if ids := r.remembers().pending; len(ids) != 19 || slices.Contains(ids, testRecord(n).ID) {
+				t.Errorf("damage at %d of line %d: %v", off, n, ids)
+			}
+		}
+	}
+	// A record that is damaged after it was read in is given up, and the others come.
+	s.mu.Lock()
+	for _, p := range s.pending {
+		p.cached = nil
+	}
+	s.mu.Unlock()
+	whole[starts[5]+30] ^= 1
+	must(t, os.WriteFile(s.path(s.seq), whole, 0o600))
+	recs, err := s.next(100, 1<<20)
+	if len(recs) != 19 || !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "run000005") {
+		t.Errorf("%d records, %v", len(recs), err)
+	}
+	if recs, err = s.next(100, 1<<20); len(recs) != 19 || err != nil || s.waiting() != 19 {
+		t.Errorf("then %d records, %v", len(recs), err)
+	}
+}
+
+// A new segment begins with what must not be forgotten, and old ones go when their records have gone, in whatever order.
+func TestSpoolRotation(t *testing.T) {
+	s := openTestSpool(t, t.TempDir())
+	begin(t, s, 1000)
+	must(t, s.started(&job.Process{ID: "1", Run: "run001000"}))
+	turn := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		must(t, s.rotate())
+	}
+	segments := func() int { return len(spoolFiles(t, s.dir)) }
+	for n := range 30 {
+		end(t, s, n)
+		if n%10 == 9 {
+			turn()
+			s.wantSurvives(t)
+		}
+	}
+	if segments() != 4 {
+		t.Fatalf("%d segments", segments())
+	}
+	acked := func(from, to int) {
+		var ids []string
+		for n := to - 1; n >= from; n-- { // out of order
+			ids = append(ids, testRecord(n).ID)
+		}
+		must(t, s.ack(ids))
+	}
+	acked(10, 20) // the second segment alone is empty; it acknowledges nothing, but what stands behind the first may
+	turn()
+	s.wantSurvives(t)
+	acked(1, 10)
+	acked(25, 30)
+	turn()
+	s.wantSurvives(t)
+	if got := s.remembers().pending; !slices.Equal(got, []string{"run000000", "run000020", "run000021", "run000022", "run000023", "run000024"}) {
+		t.Errorf("pending %v", got)
+	}
+	acked(0, 1)
+	turn()
+	s.wantSurvives(t)
+	if segments() > 5 { // what stands behind the second half of the third
+		t.Errorf("%d segments", segments())
+	}
+	acked(20, 25)
+	turn()
+	s.wantSurvives(t)
+	if segments() != 1 || s.waiting() != 0 {
+		t.Errorf("%d segments, %d records", segments(), s.waiting())
+	}
+	if list := s.orphans(); len(list) != 1 || list[0].Process == nil {
+		t.Errorf("the open run is forgotten: %+v", list)
+	}
+	// A line that is written just as a segment is full stands where the spool believes it.
+	s.mu.Lock()
+	s.rotateAt, s.cached = 1, maxCached
+	s.mu.Unlock()
+	end(t, s, 50)
+	if recs, err := s.next(1, 1); err != nil || len(recs) != 1 || recs[0].ID != "run000050" {
+		t.Errorf("%v, %v", recs, err)
+	}
+}
+
+// fullDisk is a disk that takes so many bytes and no more.
+type fullDisk struct{ left atomic.Int64 }
+
+func (d *fullDisk) create(path string) (logFile, error) {
+	f, err := createSegment(path)
+	return fullFile{f, d}, err
+}
+
+type fullFile struct {
+	logFile
+	d *fullDisk
+}
+
+func (f fullFile) Write(b []byte) (int, error) {
+	left := f.d.left.Add(-int64(len(b)))
+	if left >= 0 {
+		return f.logFile.Write(b)
+	}
+	n := max(0, len(b)+int(left))
+	f.logFile.Write(b[:n])
+	f.d.left.Store(0)
+	return n, &os.PathError{Op: "write", Path: "log", Err: syscall.ENOSPC}
+}
+
+// While the disk is full everything is kept in memory; as soon as it has room, it is on the disk, and nothing was lost.
+func TestSpoolDiskFull(t *testing.T) {
+	for _, room := range []int64{0, 1, 300, 1500, 2000} {
+		t.Run(fmt.Sprint(room), func(t *testing.T) {
+			t.Parallel()
+			d := &fullDisk{}
+			d.left.Store(room)
+			s, err := openSpoolWith(t.TempDir(), d.create)
+			must(t, err)
+			refused := 0
+			for n := range 20 {
+				b, e := testRecord(100+n), testRecord(n)
+				if s.begin(&b) != nil {
+					refused++
+				}
+				if err := s.end(&e); err != nil {
+					refused++
+					if !errors.Is(err, syscall.ENOSPC) {
+						t.Errorf("record %d: %v", n, err)
+					}
+				}
+			}
+			if refused == 0 {
+				t.Fatal("the disk was large enough")
+			}
+			_ = s.ack([]string{testRecord(0).ID, testRecord(7).ID})
+			if recs, err := s.next(100, 1<<20); err != nil || len(recs) != 18 {
+				t.Errorf("%d records, %v", len(recs), err)
+			}
+			d.left.Store(1 << 30)
+			for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() { // it mends by itself
+				s.mu.Lock()
+				broken := s.broken
+				s.mu.Unlock()
+				if broken == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("it stays broken")
+				}
+				time.Sleep(time.Millisecond)
+			}
+			end(t, s, 30)
+			r := s.reopen(t)
+			got, want := r.remembers(), s.remembers()
+			// What was handed over while the disk was full may be handed over again.
+			got.pending = slices.DeleteFunc(got.pending, func(id string) bool { return id == "run000000" || id == "run000007" })
+			slices.Sort(got.pending)
+			slices.Sort(want.pending)
+			if diff := got.diff(want); diff != "" {
+				t.Error(diff)
+			}
+			must(t, s.close())
+			rec := testRecord(40)
+			if err := s.end(&rec); !errors.Is(err, errClosed) {
+				t.Errorf("after the end: %v", err)
+			}
+		})
+	}
+}
+
+// 100,000 records that wait take little memory, and come back in their order.
+func TestSpoolMemory(t *testing.T) {
+	const total = 100_000
+	s := openTestSpool(t, t.TempDir())
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	output := strings.Repeat("x", 500)
+	for n := range total {
+		rec := testRecord(n)
+		rec.Output = output
+		must(t, s.end(&rec))
+	}
+	if used := (heap() - before) / total; used > 400 {
+		t.Errorf("%d bytes a record", used)
+	}
+	if s.cached > maxCached || s.cachedBytes > maxCachedBytes {
+		t.Errorf("%d records of %d bytes are kept in memory", s.cached, s.cachedBytes)
+	}
+	next := 0
+	for {
+		recs, err := s.next(batchRecords, batchBytes)
+		must(t, err)
+		if len(recs) == 0 {
+			break
+		}
+		for _, r := range recs {
+			if r.ID != fmt.Sprintf("run%06d", next) {
+				t.Fatalf("%s comes as number %d", r.ID, next)
+			}
+			next++
+		}
+		must(t, s.ack(ids(recs)))
+	}
+	if next != total || s.cached != 0 || s.cachedBytes != 0 || len(s.pending) != 0 {
+		t.Errorf("%d came; %d are cached, %d bytes, %d pending", next, s.cached, s.cachedBytes, len(s.pending))
+	}
+	// Large ones are bounded by their size.
+	output = strings.Repeat("x", 100<<10)
+	for n := range 400 {
+		rec := testRecord(n)
+		rec.Output = output
+		must(t, s.end(&rec))
+	}
+	if s.cachedBytes > maxCachedBytes || s.cached > 200 {
+		t.Errorf("%d records of %d bytes are kept in memory", s.cached, s.cachedBytes)
+	}
+}
