@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,6 +197,26 @@ func TestConditionalOps(t *testing.T) {
 		}
 		if fx.read(testJob("ok", "n1").Key()) != nil {
 			t.Error("something was done although an operation was invalid")
+		}
+	})
+}
+
+func TestOperationsOfManyPartsShareATransactionOnlyWhereEtcdTakesIt(t *testing.T) {
+	backends(t, func(t *testing.T, fx *fixture) {
+		var ops []Op
+		for i := range 150 {
+			op := PutConfig(&Config{Key: fmt.Sprint("K", i), Value: "v"}, 0)
+			if i%50 == 25 {
+				for j := range 60 {
+					more := PutConfig(&Config{Key: fmt.Sprint("M", i, "-", j), Value: "v"}, 0)
+					op.when, op.then = append(op.when, more.when...), append(op.then, more.then...)
+				}
+			}
+			ops = append(ops, op)
+		}
+		done, err := fx.client().Do(t.Context(), ops...)
+		if err != nil || slices.Contains(done, false) {
+			t.Errorf("%v, %v", done, err)
 		}
 	})
 }

@@ -9,10 +9,11 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-// What one transaction takes. etcd allows 128 operations (nested ones count with those around them: the largest
-// list on each level, added up) and 1.5 MiB.
+// What one transaction takes. etcd allows 128 operations (the largest list of a transaction counts, and what is left is
+// for those nested in it) and 1.5 MiB.
 const (
 	maxTxnOps   = 100
+	maxTxnDepth = 127
 	maxTxnBytes = 1 << 20
 )
 
@@ -21,6 +22,7 @@ const (
 type batch struct {
 	ops     []*Op
 	slots   int
+	depth   int // the longest list of a nested transaction
 	size    int
 	points  map[string]struct{}
 	spans   [][2]string
@@ -32,7 +34,8 @@ func (b *batch) fits(op *Op, limitBytes int) bool {
 	if len(b.ops) == 0 {
 		return true
 	}
-	if b.slots+op.slots() > maxTxnOps || b.size+op.size() > limitBytes {
+	slots := b.slots + op.slots()
+	if slots > maxTxnOps || slots+max(b.depth, op.depth()) > maxTxnDepth || b.size+op.size() > limitBytes {
 		return false
 	}
 	if _, taken := b.serials[op.serial]; taken && op.serial != "" {
@@ -70,6 +73,7 @@ func (b *batch) add(op *Op) {
 	if b.points == nil {
 		b.points, b.serials = map[string]struct{}{}, map[string]struct{}{}
 	}
+	b.depth = max(b.depth, op.depth())
 	b.ops, b.slots, b.size = append(b.ops, op), b.slots+op.slots(), b.size+op.size()
 	if op.serial != "" {
 		b.serials[op.serial] = struct{}{}

@@ -199,6 +199,14 @@ func (op *Op) slots() int {
 	return 1
 }
 
+// depth is how much of etcd's limit the operation takes when it is nested.
+func (op *Op) depth() int {
+	if len(op.when) == 0 {
+		return 0
+	}
+	return max(len(op.when), len(op.then), len(op.otherwise))
+}
+
 // frees tells whether the operation only deletes, so that etcd accepts it although its space is used up.
 func (op *Op) frees() bool {
 	for i := range op.then {
