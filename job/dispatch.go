@@ -19,6 +19,7 @@ type Dispatch struct {
 	Attempt     int               `json:"attempt,omitempty"`
 	RequestedAt time.Time         `json:"requested_at"`
 	NotAfter    time.Time         `json:"not_after,omitzero"` // it does not start later than this
+	Backfill    string            `json:"backfill,omitempty"` // the one that it is a run of
 	Started     *Started          `json:"started,omitempty"`
 	Revision    int64             `json:"revision,omitempty"` // the store's, of the version that was read
 }

@@ -25,8 +25,10 @@ type History interface {
 	// Latest is the newest record of each task that has one, without output; with no refs of every task.
 	Latest(ctx context.Context, refs ...TaskRef) (map[TaskRef]ExecutionRecord, error)
 	// Settled lists the records (id, node, instant, until, count, outcome) of a task that account for
-	// instants in (from, to], in the order of their instants.
+	// instants in (from, to] (see [Trigger.Accounts]), in the order of their instants.
 	Settled(ctx context.Context, task TaskRef, from, to time.Time) ([]ExecutionRecord, error)
+	// Backfilled lists in the same way the records of backfilled runs of instants in (from, to].
+	Backfilled(ctx context.Context, task TaskRef, from, to time.Time) ([]ExecutionRecord, error)
 	// Succeeded tells on which nodes the task has a record of success.
 	Succeeded(ctx context.Context, task TaskRef) ([]NodeID, error)
 	// Stats sums up a task's records.

@@ -116,6 +116,15 @@ func (d *DB) pointers(ctx context.Context, refs []job.TaskRef) (at []place, err 
 // Settled implements [job.History]. A record of several instants is listed where any of them may lie in
 // (from, to]. Besides the fields that the port names, a record has its task, number and trigger.
 func (d *DB) Settled(ctx context.Context, task job.TaskRef, from, to time.Time) ([]job.ExecutionRecord, error) {
+	return d.ofInstants(ctx, task, from, to, job.Trigger.Accounts)
+}
+
+// Backfilled implements [job.History].
+func (d *DB) Backfilled(ctx context.Context, task job.TaskRef, from, to time.Time) ([]job.ExecutionRecord, error) {
+	return d.ofInstants(ctx, task, from, to, func(t job.Trigger) bool { return t == job.TriggerBackfill })
+}
+
+func (d *DB) ofInstants(ctx context.Context, task job.TaskRef, from, to time.Time, of func(job.Trigger) bool) ([]job.ExecutionRecord, error) {
 	task = job.Ref(task.Group, task.Name)
 	const columns = "SELECT r.id, r.node, r.number, r.class, r.instant, r.until, r.instants FROM tasks t JOIN records r ON r.task = t.id WHERE t.name = ? AND t.grp = ?"
 	after, last := floorMicros(from), floorMicros(to)
@@ -135,6 +144,9 @@ func (d *DB) Settled(ctx context.Context, task job.TaskRef, from, to time.Time) 
 				return err
 			}
 			rec.Outcome, rec.Trigger, rec.Instant = classOutcome(class), classTrigger(class), fromMicros(instant)
+			if !of(rec.Trigger) {
+				return nil
+			}
 			rec.Success = rec.Outcome == job.Success
 			if until.Valid {
 				rec.Until = fromMicros(until.V)
