@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,9 +25,14 @@ type Rule struct {
 	Gap      string   `json:"dst_gap,omitempty"`
 	Repeat   string   `json:"dst_overlap,omitempty"`
 	Seed     string   `json:"seed,omitempty"` // from which H and ~ are drawn
+	// Calendars are the ranges of the calendars that Exclude names, as they were when the rule was resolved: a job carries
+	// them, a task does not. One that is named and not here excludes nothing.
+	Calendars map[string][]string `json:"calendars,omitempty"`
 
 	// Schedule is the parsed timer. Valid sets it; it is nil where there is no timer.
 	Schedule *schedule.Schedule `json:"-"`
+	// Boot tells that Schedule is that of one boot of a node; see [Rule.AtBoot].
+	Boot bool `json:"-"`
 }
 
 // Valid checks the mode and the timer and parses the timer once. All faults come in one error.
@@ -114,15 +120,67 @@ func (r *Rule) window(f *Faults, prefix string, loc *time.Location) schedule.Win
 		f.Add(prefix+"exclude", "there are %d ranges, at most %d are allowed", len(r.Exclude), maxExclude)
 		return w
 	}
-	for i, text := range r.Exclude {
+	exclude := func(path, text string) {
 		x, err := schedule.ParseRange(text)
 		if err != nil {
-			addParseErrors(f, prefix+"exclude["+strconv.Itoa(i)+"]", err)
-			continue
+			addParseErrors(f, prefix+path, err)
+			return
 		}
 		w.Exclude = append(w.Exclude, x)
 	}
+	size := textBytes(r.Exclude)
+	for i, text := range r.Exclude {
+		path := "exclude[" + strconv.Itoa(i) + "]"
+		name, ok := CalendarRef(text)
+		if !ok {
+			exclude(path, text)
+			continue
+		}
+		if err := CheckName("calendar", name); err != nil {
+			f.AddError(prefix+path, err)
+			continue
+		}
+		size += textBytes(r.Calendars[name])
+		for n, text := range r.Calendars[name] {
+			exclude("calendars."+name+"["+strconv.Itoa(n)+"]", text)
+		}
+	}
+	if size > maxExcludeBytes {
+		f.AddHint(prefix+"exclude", "exclude less, or split the task", "what is excluded has %d bytes as text, calendars included; at most %d are allowed",
+			size, maxExcludeBytes)
+	}
 	return w
+}
+
+// CalendarNames are the calendars that the rule excludes, sorted.
+func (r *Rule) CalendarNames() []string {
+	var names []string
+	for _, text := range r.Exclude {
+		if name, ok := CalendarRef(text); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Resolve takes over the ranges of the calendars that the rule names, of which a function knows, and gives the first name of which
+// it does not. The rule must be parsed anew, with Valid.
+func (r *Rule) Resolve(ranges func(name string) ([]string, bool)) (unknown string) {
+	r.Calendars, r.Schedule = nil, nil
+	for _, name := range r.CalendarNames() {
+		list, ok := ranges(name)
+		if !ok && unknown == "" {
+			unknown = name
+		}
+		if ok {
+			if r.Calendars == nil {
+				r.Calendars = map[string][]string{}
+			}
+			r.Calendars[name] = list
+		}
+	}
+	return unknown
 }
 
 // addTimerErrors notes what is wrong with the timers, each at its place.
@@ -191,7 +249,8 @@ func (r *Rule) Same(o *Rule) bool {
 		return r == o
 	}
 	return r.Mode == o.Mode && r.Timer == o.Timer && r.Timezone == o.Timezone && r.Start == o.Start && r.End == o.End &&
-		strings.Join(r.Exclude, "\n") == strings.Join(o.Exclude, "\n") && r.Gap == o.Gap && r.Repeat == o.Repeat
+		strings.Join(r.Exclude, "\n") == strings.Join(o.Exclude, "\n") && r.Gap == o.Gap && r.Repeat == o.Repeat &&
+		maps.EqualFunc(r.Calendars, o.Calendars, slices.Equal)
 }
 
 // Matches tells whether the node carries every label of the rule.
@@ -210,6 +269,21 @@ func (r *Rule) Next(t time.Time) time.Time {
 		return time.Time{}
 	}
 	return r.Schedule.Next(t)
+}
+
+// AtBoot is the rule as a node has it that booted at a time: @reboot is due then, within the rule's window. Any other rule is
+// as it was. The rule must be valid.
+func (r *Rule) AtBoot(at time.Time) *Rule {
+	if r == nil || r.Schedule == nil || !r.Schedule.RebootOnly() || at.IsZero() {
+		return r
+	}
+	c := r.clone()
+	c.Timer = "@at " + at.UTC().Format(time.RFC3339)
+	if c.Valid() != nil {
+		return r
+	}
+	c.Timer, c.Boot = r.Timer, true
+	return c
 }
 
 // Instants are the instants in (from, to], in order, at most limit of them: those of the prior rule, which may
@@ -236,7 +310,7 @@ func Instants(rule, prior *Rule, since, from, to time.Time, limit int) (list []t
 	return list, more
 }
 
-// clone copies the rule deeply, but for the schedule, which never changes.
+// clone copies the rule deeply, but for the schedule and the ranges of calendars, which never change.
 func (r *Rule) clone() *Rule {
 	if r == nil {
 		return nil
@@ -244,5 +318,6 @@ func (r *Rule) clone() *Rule {
 	c := *r
 	c.Labels = maps.Clone(r.Labels)
 	c.Exclude = append([]string(nil), r.Exclude...)
+	c.Calendars = maps.Clone(r.Calendars)
 	return &c
 }

@@ -29,7 +29,7 @@ type Task struct {
 	Timezone string   `json:"timezone,omitempty"` // IANA name; empty: UTC
 	Start    string   `json:"start,omitempty"`    // no instant before it; a date or RFC 3339
 	End      string   `json:"end,omitempty"`      // no instant from it on
-	Exclude  []string `json:"exclude,omitempty"`  // dates, FROM..TO ranges of dates or of times
+	Exclude  []string `json:"exclude,omitempty"`  // dates, FROM..TO ranges of dates or of times, calendar:NAME
 	DST      *DST     `json:"dst,omitempty"`
 	Jitter   Duration `json:"jitter,omitempty"` // an instant starts up to this much later, always the same for it
 

@@ -74,10 +74,24 @@ func (t *Task) check(f *Faults, prefix string) {
 	}
 	t.checkCommand(f, prefix)
 	t.checkProcess(f, prefix)
-	t.Rule().check(f, prefix)
+	t.checkTimer(f, prefix)
 	t.checkPlaces(f, prefix)
 	t.checkLimits(f, prefix)
 	t.checkFollowing(f, prefix)
+}
+
+func (t *Task) checkTimer(f *Faults, prefix string) {
+	r := t.Rule()
+	r.check(f, prefix)
+	if r.Schedule == nil || !r.Schedule.Reboot() {
+		return
+	}
+	if !r.Schedule.RebootOnly() {
+		f.AddHint(prefix+"timer", "make two tasks of it", "@reboot does not stand beside other timers")
+	}
+	if t.Kind.Kind().Claimed() {
+		f.AddHint(prefix+"kind", "use kind common", "@reboot is each node's own: there is no instant that %s nodes could share", t.Kind)
+	}
 }
 
 func (t *Task) checkCommand(f *Faults, prefix string) {

@@ -94,6 +94,11 @@ func (r *Range) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Contains tells whether another range lies within this one, each read in UTC.
+func (r Range) Contains(o Range) bool {
+	return r.from.unix(time.UTC) <= o.from.unix(time.UTC) && o.to.unix(time.UTC) <= r.to.unix(time.UTC)
+}
+
 // appendSpans adds the real time that the range covers in a zone.
 func (r Range) appendSpans(spans []span, loc *time.Location) []span {
 	if r.from.kind != absolute && r.to.kind != absolute {

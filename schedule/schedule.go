@@ -122,6 +122,11 @@ func (s *Schedule) Reboot() bool {
 	return slices.ContainsFunc(s.rules(), func(r rule) bool { _, ok := r.(reboot); return ok })
 }
 
+// RebootOnly tells whether the task is due when its node starts, and never by time.
+func (s *Schedule) RebootOnly() bool {
+	return !slices.ContainsFunc(s.rules(), func(r rule) bool { _, ok := r.(reboot); return !ok })
+}
+
 // Equal tells whether both schedules have the same normal form, zone, daylight-saving policy, window and phase. Equal schedules
 // are due at the same instants, so one can stand for the other.
 func (s *Schedule) Equal(t *Schedule) bool {

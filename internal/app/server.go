@@ -229,7 +229,7 @@ func (s *Server) startAgent(ctx context.Context) error {
 	a, err := node.New(node.Options{
 		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: r,
 		Facts:  job.Facts{Hostname: hostName(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Version: Version()},
-		BootID: runner.BootID(), Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
+		BootID: runner.BootID(), BootTime: bootTime(), Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
 	})
 	if err != nil {
 		return err
@@ -252,6 +252,15 @@ func (s *Server) startAgent(ctx context.Context) error {
 		return err
 	})
 	return nil
+}
+
+// bootTime is when the machine booted; zero where it does not tell.
+func bootTime() time.Time {
+	up := runner.SinceBoot()
+	if up == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-up).Round(0)
 }
 
 // seeOff gives the master of the same process a moment to bring the agent's last records into history; what

@@ -26,7 +26,9 @@ type Options struct {
 	Runner job.Runner
 	Facts  job.Facts
 	BootID string
-	Logger *slog.Logger
+	// BootTime is when the machine booted; zero: unknown, and @reboot never fires.
+	BootTime time.Time
+	Logger   *slog.Logger
 
 	Lease     time.Duration // how long the node's lease lives; default 10 s
 	StopGrace time.Duration // how long Run waits for runs and records at the end; default 15 s
@@ -43,6 +45,7 @@ type Agent struct {
 	spool   *spool
 	core    *core
 	metrics *Metrics
+	boot    time.Time // the instant of @reboot; zero: unknown
 
 	self     atomic.Pointer[job.Node] // as it is registered, with the labels that people set
 	lease    atomic.Pointer[store.Session]
@@ -85,6 +88,9 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{
 		Options: o, session: uuid.NewString(), spool: sp, metrics: newMetrics(sp),
 		joined: make(chan struct{}), stopping: make(chan struct{}), inbox: make(chan func(), 1024), gone: make(chan struct{}),
+	}
+	if a.boot, err = bootInstant(o.Dir, o.BootID, o.BootTime); err != nil {
+		o.Logger.Error("@reboot does not fire", "error", err) // rather than with each restart of the agent
 	}
 	a.core, a.doubts.wake = newCore(a), make(chan struct{}, 1)
 	a.self.Store(&job.Node{ID: o.ID, Labels: o.Labels, Facts: o.Facts})
