@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/rota-dev/rota/job"
 )
@@ -38,13 +41,19 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		o.DialTimeout = 5 * time.Second
 	}
 	unreachable := func(err error) error {
-		return job.Errorf(job.CodeUnavailable, "etcd does not answer at %s: %w", strings.Join(o.Endpoints, ", "), err).
+		return job.Errorf(job.CodeUnavailable, "etcd does not answer at %s: %w", strings.Join(o.Endpoints, ", "), said{err}).
 			WithHint("check the addresses, the certificates and that etcd is running")
 	}
+	for _, e := range o.Endpoints {
+		if err := checkEndpoint(e); err != nil {
+			return nil, err
+		}
+	}
+	var opened atomic.Bool // until then the error says what the client's warnings would
 	c, err := clientv3.New(clientv3.Config{
 		Endpoints: o.Endpoints, TLS: o.TLS, Username: o.Username, Password: o.Password, DialTimeout: o.DialTimeout,
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second, PermitWithoutStream: true,
-		Logger: zapTo(o.Logger),
+		Logger: zapTo(o.Logger).WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return &heldCore{Core: c, open: &opened} })),
 	})
 	if err != nil {
 		return nil, unreachable(err)
@@ -62,6 +71,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		}
 		return nil, unreachable(errors.Unwrap(err))
 	}
+	opened.Store(true)
 	return s, nil
 }
 

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// zapTo is a logger for etcd's code that passes warnings and errors on.
+// zapTo is a logger for etcd's code that passes warnings and errors on, those that mean nothing as debug messages.
 func zapTo(log *slog.Logger) *zap.Logger {
 	if log == nil {
 		return zap.NewNop()
@@ -43,7 +43,11 @@ func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 }
 
 func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.LogAttrs(context.Background(), slogLevel(e.Level), "etcd: "+e.Message, attrs(fields)...)
+	level, list := slogLevel(e.Level), attrs(fields)
+	if harmless(e.Message, list) {
+		level = slog.LevelDebug
+	}
+	c.log.LogAttrs(context.Background(), level, "etcd: "+e.Message, list...)
 	return nil
 }
 
