@@ -19,6 +19,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
+	"google.golang.org/grpc"
 
 	"github.com/rota-dev/rota/job"
 )
@@ -56,6 +57,9 @@ type Server struct {
 	lock    *fileutil.LockedFile
 	once    sync.Once
 	closed  error
+
+	mu    sync.Mutex
+	serve []*grpc.Server // what other processes are connected to
 }
 
 // maxSocketPath is the longest path of a unix socket, with room for what etcd appends.
@@ -122,6 +126,12 @@ func (srv *Server) Done() <-chan struct{} { return srv.etcd.Server.StopNotify() 
 func (srv *Server) Close() error {
 	srv.once.Do(func() {
 		srv.closed = srv.store.Close()
+		// Else etcd waits five seconds for each of its listeners, because others watch, and serves nobody meanwhile.
+		srv.mu.Lock()
+		for _, s := range srv.serve {
+			s.Stop()
+		}
+		srv.mu.Unlock()
 		srv.etcd.Close()
 		srv.release()
 	})
@@ -145,6 +155,11 @@ func (srv *Server) config(o *EmbedOptions) (*embed.Config, error) {
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(o.Logger))
 	cfg.LogLevel = "warn"
 	cfg.EnableGRPCGateway = false
+	cfg.ServiceRegister = func(s *grpc.Server) {
+		srv.mu.Lock()
+		defer srv.mu.Unlock()
+		srv.serve = append(srv.serve, s)
+	}
 	cfg.UnsafeNoFsync = o.unsafeNoSync
 	cfg.QuotaBackendBytes = o.QuotaBytes
 	if cfg.QuotaBackendBytes <= 0 {

@@ -46,8 +46,12 @@ func TestRestartOfEtcd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	closing := time.Now()
 	if err := srv.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if took := time.Since(closing); took > 3*time.Second {
+		t.Errorf("closed in %s: those who watched were waited for", took)
 	}
 	answered := make(chan error, 1)
 	go func() { answered <- second(s.Do(context.Background(), PutConfig(&Config{Key: "D", Value: "1"}, Any))) }()
