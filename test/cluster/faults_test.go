@@ -126,6 +126,9 @@ func TestClusterKilledAndRestarted(t *testing.T) {
 		v := victims[rng.IntN(len(victims))]
 		v.kill()
 		time.Sleep(time.Duration(rng.IntN(2000)) * time.Millisecond)
+		if rng.IntN(4) == 0 {
+			time.Sleep(lease + time.Second) // long enough to be missed
+		}
 		v.start()
 	}
 	waitReady(t, c)

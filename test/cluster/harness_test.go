@@ -4,7 +4,6 @@ package cluster_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -157,20 +156,6 @@ func startEtcd(t *testing.T) (url string, p *process) {
 		return conn.Close()
 	})
 	return c, p
-}
-
-// rota runs a client command and gives its output.
-func rota(t *testing.T, args ...string) (stdout string, err error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, rotaBin, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("rota %s: %w: %s", strings.Join(args, " "), err, errs.String())
-	}
-	return out.String(), nil
 }
 
 // connect makes a client of a server whose data folder is known.
