@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,14 +55,16 @@ func TestCatchupAfterRestart(t *testing.T) {
 // ancestor 12, 29: a restart does not end a cycle job, and the wall clock may step while the agent runs.
 func TestClockStepsWhileItRuns(t *testing.T) {
 	inWorld(t, func(w *world) {
-		var off time.Duration
-		w.start("n1", "", func(o *Options) { o.Now = func() time.Time { return time.Now().Round(0).Add(off) } })
+		var off atomic.Int64
+		w.start("n1", "", func(o *Options) {
+			o.Now = func() time.Time { return time.Now().Round(0).Add(time.Duration(off.Load())) }
+		})
 		w.put(newJob(t, "a", "* * * * *"))
 		w.until(90 * time.Second)
-		off = 10 * time.Minute
+		off.Store(int64(10 * time.Minute))
 		w.until(95 * time.Second) // noticed within 2 s
 		w.wantOutcomes("1m0s success", "2m0s-11m0s missed")
-		off = 0
+		off.Store(0)
 		w.until(11*time.Minute + 30*time.Second)
 		w.wantOutcomes("1m0s success", "2m0s-11m0s missed") // no instant repeats
 		w.until(12*time.Minute + 30*time.Second)
@@ -116,7 +120,7 @@ func TestCrashAtEachStep(t *testing.T) {
 			live(t, func(w *world) { crashed = w.crashAt(step) })
 		})
 	}
-	if t.Failed() || step < 50 {
+	if t.Failed() || step < 30 {
 		t.Errorf("at step %d", step-1)
 	}
 }
@@ -139,11 +143,14 @@ func (w *world) crashAt(k int) (crashed bool) {
 	}()
 	a := w.prepare("n1", "")
 	dir := ""
+	var mu sync.Mutex
 	step := func() error {
+		mu.Lock()
+		defer mu.Unlock()
 		if seen++; seen != k+1 || dir != "" {
 			return nil
 		}
-		crashed, dir = true, a.crash()
+		dir = a.crash()
 		return store.ErrCut
 	}
 	a.runner.refuse = func(job.Exec) error { return step() }
@@ -169,9 +176,11 @@ func (w *world) crashAt(k int) (crashed bool) {
 		w.ask(newJob(t, "alone", "", kind(job.KindAlone)), "three"),
 	}
 	w.until(12 * time.Second)
-	if !crashed {
+	mu.Lock()
+	if crashed = dir != ""; !crashed {
 		dir = a.crash()
 	}
+	mu.Unlock()
 	w.until(13 * time.Second)
 	w.start("n1", dir)
 	w.until(22 * time.Second)

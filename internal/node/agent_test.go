@@ -132,6 +132,7 @@ func mostAlive(all []*doubleExec) (most int) {
 	for _, x := range all {
 		n := 0
 		for _, y := range all {
+			<-y.done
 			if !y.begin.After(x.begin) && y.exit.End.After(x.begin) {
 				n++
 			}

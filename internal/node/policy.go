@@ -83,7 +83,8 @@ const pausedReason = "the task was paused"
 // isLate tells whether an instant that is due is the catch-up policy's business. That of a boot is not: nobody can come to
 // it on time.
 func isLate(j *job.Job, i, now time.Time) bool {
-	return !j.Rules.Boot && now.Sub(fireTime(j, i)) > onTime && !j.PausedFor(i)
+	boot := j.Rules.Boot && i.After(j.Since) // not one of the prior rule
+	return !boot && now.Sub(fireTime(j, i)) > onTime && !j.PausedFor(i)
 }
 
 // lateAfter counts the late instants after one, up to as many as matter.
