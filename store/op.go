@@ -20,6 +20,9 @@ type Op struct {
 	err       error
 }
 
+// Err says why the Op could not be made, or nil.
+func (op *Op) Err() error { return op.err }
+
 // Any is the revision of a write that replaces whatever is there.
 const Any int64 = -1
 

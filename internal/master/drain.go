@@ -3,7 +3,10 @@ package master
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/client"
@@ -21,6 +24,7 @@ const (
 
 // transit is a record in etcd on its way to history.
 type transit struct {
+	key  string
 	node job.NodeID
 	rec  *job.ExecutionRecord
 	rev  int64
@@ -29,10 +33,12 @@ type transit struct {
 // drain takes records to history until ctx ends. What fails is tried again: a record leaves etcd only when it
 // is in history and its effects have happened.
 func (m *Master) drain(ctx context.Context, l *store.Leadership) {
+	defer m.drained()
 	events := m.store().Records().Watch(ctx).Events()
 	var queue []transit
-	backoff := drainPatience
+	limit, backoff := drainBatch, drainPatience
 	for {
+		m.metrics.transit.Set(float64(len(queue)))
 		if len(queue) == 0 {
 			select {
 			case <-ctx.Done():
@@ -54,21 +60,26 @@ func (m *Master) drain(ctx context.Context, l *store.Leadership) {
 				more = false
 			}
 		}
-		m.metrics.transit.Set(float64(len(queue)))
 		if len(queue) == 0 {
 			continue
 		}
-		n := min(len(queue), drainBatch)
+		n := min(len(queue), limit)
 		err := m.takeIn(ctx, l, queue[:n])
 		switch {
 		case err == nil:
-			queue, backoff = slices.Delete(queue, 0, n), drainPatience
+			queue = slices.Delete(queue, 0, n)
+			limit, backoff = min(2*limit, drainBatch), drainPatience
 		case errors.Is(err, store.ErrNotLeader), ctx.Err() != nil:
 			return
 		default:
 			m.metrics.drainErrors.Inc()
 			m.Logger.Warn("records wait in etcd", "records", len(queue), "error", err)
 			backoff = min(max(2*backoff, 100*time.Millisecond), drainBackoff)
+			if job.CodeOf(err) != job.CodeUnavailable {
+				// One of them may be the cause, for ever: the others must get past it.
+				queue = slices.Concat(queue[n:], queue[:n])
+				limit = max(1, limit/2)
+			}
 		}
 		if !sleep(ctx, backoff) {
 			return
@@ -76,70 +87,124 @@ func (m *Master) drain(ctx context.Context, l *store.Leadership) {
 	}
 }
 
-// enqueue adds what arrived. A later version of a record takes the place of an earlier one.
+// drained forgets what only a leader knows: what is left alone now is the next one's to tell.
+func (m *Master) drained() {
+	m.metrics.transit.Set(0)
+	m.view.with(func() {
+		maps.DeleteFunc(m.view.bad, func(key, _ string) bool { return strings.HasPrefix(key, "records/") })
+	})
+}
+
+// enqueue adds what arrived.
 func (m *Master) enqueue(queue []transit, batch []store.Event[job.ExecutionRecord]) []transit {
 	for _, e := range batch {
 		switch e.Type {
-		case store.Put:
+		case store.Put, store.Delete:
+			m.view.with(func() { delete(m.view.bad, e.Key) })
 			parts, err := m.store().Records().Parts(e.Key)
-			if err != nil {
+			if err != nil || e.Type == store.Delete {
 				continue
 			}
-			queue = append(queue, transit{node: job.NodeID(parts[0]), rec: e.Value, rev: e.Revision})
+			queue = append(queue, transit{key: e.Key, node: job.NodeID(parts[0]), rec: e.Value, rev: e.Revision})
 		case store.Unreadable:
-			m.Logger.Error("a record can't be read and is left alone", "key", e.Key, "error", e.Err)
-			m.view.with(func() { m.view.bad[e.Key] = e.Err.Error() })
+			m.setAside(e.Key, "can't be read: "+e.Err.Error())
 		}
 	}
 	return queue
 }
 
-// takeIn brings records into history, lets their effects happen, and deletes them from etcd.
-func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transit) error {
-	recs := make([]job.ExecutionRecord, 0, len(queue))
-	ops := make([]store.Op, 0, len(queue))
-	for _, t := range queue {
-		recs = append(recs, *t.rec)
-		ops = append(ops, store.DeleteRecord(t.node, t.rec.ID, t.rev))
-	}
-	if err := m.handle(ctx, l, recs); err != nil {
-		return err
-	}
-	_, err := l.Do(ctx, ops...)
-	return err
+// setAside leaves a record in etcd for somebody to look at. It is tried again when another version takes its place,
+// and by the next leader.
+func (m *Master) setAside(key, why string) {
+	m.Logger.Error("a record is left alone", "key", key, "reason", why)
+	m.view.with(func() { m.view.bad[key] = why })
 }
 
-// handle brings records into history and lets what follows from them happen, each once.
-func (m *Master) handle(ctx context.Context, l *store.Leadership, recs []job.ExecutionRecord) error {
-	// One at a time: a mark that was meant for a record must not hit one that has superseded it since.
-	m.handling.Lock()
-	defer m.handling.Unlock()
-	recs = distinct(recs)
-	now := m.Now().UTC()
-	stored, err := m.History.Insert(ctx, recs)
+// takeIn brings records into history, lets their effects happen, and deletes them from etcd. Those that history
+// can't take are set aside.
+func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transit) error {
+	recs := make([]job.ExecutionRecord, 0, len(queue))
+	for _, t := range queue {
+		r := *t.rec
+		r.IsHandle, r.HandleTime = false, time.Time{} // that is for us to say
+		recs = append(recs, r)
+	}
+	unfit, err := m.handle(ctx, l, recs)
 	if err != nil {
 		return err
 	}
+	ops := make([]store.Op, 0, len(queue))
+	for i, t := range queue {
+		if why, ok := unfit[i]; ok {
+			m.setAside(t.key, "can't be kept in history: "+why)
+			continue
+		}
+		ops = append(ops, store.DeleteRecord(t.node, t.rec.ID, t.rev))
+	}
+	_, err = l.Do(ctx, ops...)
+	return err
+}
+
+// handle brings records into history and lets what follows from them happen, each once. unfit are those that history
+// can't take, by their index, and why; the others are handled all the same.
+func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.ExecutionRecord) (unfit map[int]string, err error) {
+	// One at a time: a mark that was meant for a record must not hit one that has superseded it since.
+	m.handling.Lock()
+	defer m.handling.Unlock()
+	now := m.Now().UTC()
+	unfit = map[int]string{}
+	var recs []job.ExecutionRecord
+	var stored []bool
+	for {
+		if over(l) {
+			return nil, store.ErrNotLeader
+		}
+		var of []int
+		recs, of = distinct(all, unfit)
+		if stored, err = m.History.Insert(ctx, recs); err == nil {
+			break
+		}
+		if !refusals(err, of, unfit) {
+			return nil, err
+		}
+	}
 	m.recorded(recs)
+	defer m.publishRecords(recs, stored, now)
 	var handled []string
-	var ops []store.Op
+	var actions []engine.Action
 	for i := range recs {
 		if recs[i].IsHandle {
 			continue
 		}
 		handled = append(handled, recs[i].ID)
-		ops = append(ops, m.effects(&recs[i], now)...)
-	}
-	if len(ops) > 0 {
-		if _, err := l.Do(ctx, ops...); err != nil {
-			return err
+		acts := m.effects(&recs[i], now)
+		if !stored[i] { // somebody began to handle it, and may have got anywhere
+			if acts, err = m.notYet(ctx, acts); err != nil {
+				return nil, err
+			}
 		}
+		actions = append(actions, acts...)
 	}
-	if len(handled) > 0 {
-		if err := m.History.MarkHandled(ctx, handled, now); err != nil {
-			return err
-		}
+	if err := m.bringAbout(ctx, l, actions); err != nil {
+		return nil, err
 	}
+	if over(l) { // another may have begun to handle what has superseded them
+		return nil, store.ErrNotLeader
+	}
+	return unfit, m.History.MarkHandled(ctx, handled, now)
+}
+
+func over(l *store.Leadership) bool {
+	select {
+	case <-l.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// publishRecords tells of what history has stored.
+func (m *Master) publishRecords(recs []job.ExecutionRecord, stored []bool, now time.Time) {
 	for i := range recs {
 		if stored[i] {
 			m.metrics.records.WithLabelValues(string(recs[i].Outcome)).Inc()
@@ -148,22 +213,6 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, recs []job.Exe
 			m.hub.publish(Event{Type: client.EventRecord, Change: "put", Key: r.ID, At: now, Object: &r})
 		}
 	}
-	return nil
-}
-
-// effects are the writes that follow from a record.
-func (m *Master) effects(rec *job.ExecutionRecord, now time.Time) []store.Op {
-	var actions []engine.Action
-	var refused []string
-	m.view.with(func() { actions, refused = m.view.state.React(rec, now) })
-	for _, why := range refused {
-		m.Logger.Warn("a result asked for what it may not have", "task", rec.TaskID, "record", rec.ID, "refused", why)
-	}
-	var ops []store.Op
-	for _, a := range actions {
-		ops = append(ops, m.ops(a)...)
-	}
-	return ops
 }
 
 // recorded tells the engine which instants history has.
@@ -178,19 +227,39 @@ func (m *Master) recorded(recs []job.ExecutionRecord) {
 	m.view.wake()
 }
 
-// distinct keeps, of several versions of a record, the one whose word counts.
-func distinct(recs []job.ExecutionRecord) []job.ExecutionRecord {
+// distinct keeps, of several versions of a record, the one whose word counts, and of each the index in recs. Those in
+// without are left out.
+func distinct(recs []job.ExecutionRecord, without map[int]string) (out []job.ExecutionRecord, of []int) {
 	at := make(map[string]int, len(recs))
-	out := recs[:0:0]
-	for _, r := range recs {
-		i, ok := at[r.ID]
+	for i, r := range recs {
+		if _, skip := without[i]; skip {
+			continue
+		}
+		k, ok := at[r.ID]
 		switch {
 		case !ok:
 			at[r.ID] = len(out)
-			out = append(out, r)
-		case r.Outcome.Supersedes(out[i].Outcome):
-			out[i] = r
+			out, of = append(out, r), append(of, i)
+		case r.Outcome.Supersedes(out[k].Outcome):
+			out[k], of[k] = r, i
 		}
 	}
-	return out
+	return out, of
+}
+
+// refusals notes which records history names as those that it can't take, and tells whether there are any. of are
+// their indices.
+func refusals(err error, of []int, unfit map[int]string) bool {
+	var e *job.Error
+	if !errors.As(err, &e) || e.Code != job.CodeInvalid {
+		return false
+	}
+	found := false
+	for _, f := range e.Fields {
+		var i int
+		if _, err := fmt.Sscanf(f.Path, "records[%d]", &i); err == nil && i >= 0 && i < len(of) {
+			unfit[of[i]], found = f.Message, true
+		}
+	}
+	return found
 }

@@ -3,7 +3,6 @@ package master
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/rota-dev/rota/client"
 )
@@ -15,32 +14,30 @@ type hub struct {
 	closed bool
 }
 
+// subscriber is who watches. The last place of out is kept for the event that tells of a gap.
 type subscriber struct {
 	out  chan Event
-	miss bool // events were dropped since the reader was last told
+	miss bool // there is a gap, told by the last event in out
 }
 
 const hubBuffer = 1024 // events that a reader may be behind
 
 func newHub() *hub { return &hub{subs: map[*subscriber]bool{}} }
 
-// publish passes an event on to everybody, and waits for nobody.
+// publish passes an event on to everybody, and waits for nobody. Who is too far behind is told so at once, for nothing
+// may ever happen again; and misses everything until that has been read.
 func (h *hub) publish(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.subs {
-		if s.miss {
-			select {
-			case s.out <- Event{Type: client.EventGap, At: time.Now().UTC()}:
-				s.miss = false
-			default:
-				continue
-			}
-		}
-		select {
-		case s.out <- e:
-		default:
+		switch {
+		case s.miss && len(s.out) > 0:
+		case len(s.out) == hubBuffer:
+			s.out <- Event{Type: client.EventGap, At: e.At}
 			s.miss = true
+		default:
+			s.out <- e
+			s.miss = false
 		}
 	}
 }
@@ -48,7 +45,7 @@ func (h *hub) publish(e Event) {
 // Subscribe tells what changes from now on, until ctx ends; then the channel is closed. A reader that is too slow
 // misses events and is told so by one of the type gap.
 func (m *Master) Subscribe(ctx context.Context) <-chan Event {
-	s := &subscriber{out: make(chan Event, hubBuffer)}
+	s := &subscriber{out: make(chan Event, hubBuffer+1)}
 	h := m.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()

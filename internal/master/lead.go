@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rota-dev/rota/internal/engine"
@@ -17,12 +18,17 @@ const (
 	soon       = 20 * time.Millisecond
 )
 
+// term is one leadership.
+type term struct {
+	*store.Leadership
+	whole atomic.Bool                // what history has above the floors is known
+	own   chan []job.ExecutionRecord // what the leader itself has to say to history
+}
+
 // lead does a leader's work until the term or ctx ends.
 func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() {})
-	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
@@ -36,25 +42,29 @@ func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 		cancel()
 		return
 	}
+	t := &term{Leadership: l, own: make(chan []job.ExecutionRecord)}
 	wg.Go(func() { m.drain(ctx, l) })
 	wg.Go(func() { m.prune(ctx) })
-	m.plan(ctx, l)
+	wg.Go(func() { m.learn(ctx, t) })
+	wg.Go(func() { m.testify(ctx, t) })
+	m.plan(ctx, t)
 	cancel()
 }
 
-// takeOver completes the engine's state with what only a leader needs: which instants above the floors
-// history has already.
+// takeOver waits until the view is whole, and tells the engine that it decides from now on.
 func (m *Master) takeOver(ctx context.Context) bool {
-	for !m.view.synced() {
-		if !sleep(ctx, soon) {
-			return false
-		}
+	if !m.view.waitSynced(ctx) {
+		return false
 	}
+	m.view.with(func() { m.view.state.Apply(engine.Began{At: m.Now()}) })
+	return true
+}
+
+// learn completes the engine's state with what only a leader needs: which instants above the floors
+// history has already. Until then nothing is said to be missed or lost; all else goes on, however long history is away.
+func (m *Master) learn(ctx context.Context, t *term) {
 	var floors map[job.TaskRef]time.Time
-	m.view.with(func() {
-		m.view.state.Apply(engine.Began{At: m.Now()})
-		floors = m.view.state.Floors()
-	})
+	m.view.with(func() { floors = m.view.state.Floors() })
 	for ref, floor := range floors {
 		for {
 			recs, err := m.History.Settled(ctx, ref, floor, m.Now().Add(24*time.Hour))
@@ -62,19 +72,41 @@ func (m *Master) takeOver(ctx context.Context) bool {
 				m.recorded(recs)
 				break
 			}
+			if ctx.Err() != nil {
+				return
+			}
 			m.Logger.Warn("history can't be read yet", "error", err)
 			if !sleep(ctx, time.Second) {
-				return false
+				return
 			}
 		}
 	}
-	return true
+	t.whole.Store(true)
+	m.view.wake()
+}
+
+// testify brings the leader's own records to history. It is apart from the plan, which waits for etcd alone.
+func (m *Master) testify(ctx context.Context, t *term) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case recs := <-t.own:
+			unfit, err := m.handle(ctx, t.Leadership, recs)
+			if err != nil && ctx.Err() == nil {
+				m.Logger.Warn("a record could not be brought into history; it is tried again", "error", err)
+			}
+			for i, why := range unfit {
+				m.Logger.Error("a record can't be kept in history", "record", recs[i].ID, "reason", why)
+			}
+		}
+	}
 }
 
 // plan carries out what the engine plans, until ctx ends.
-func (m *Master) plan(ctx context.Context, l *store.Leadership) {
-	t := time.NewTicker(planEvery)
-	defer t.Stop()
+func (m *Master) plan(ctx context.Context, t *term) {
+	tick := time.NewTicker(planEvery)
+	defer tick.Stop()
 	for {
 		for {
 			var actions []engine.Action
@@ -82,7 +114,7 @@ func (m *Master) plan(ctx context.Context, l *store.Leadership) {
 			if len(actions) == 0 {
 				break
 			}
-			refused, err := m.carryOut(ctx, l, actions)
+			refused, err := m.carryOut(ctx, t, actions)
 			if errors.Is(err, store.ErrNotLeader) || ctx.Err() != nil {
 				return
 			}
@@ -99,29 +131,38 @@ func (m *Master) plan(ctx context.Context, l *store.Leadership) {
 		case <-ctx.Done():
 			return
 		case <-m.view.changed:
-		case <-t.C:
+		case <-tick.C:
 		}
 	}
 }
 
 // carryOut does the actions and applies what came of them. What was refused, or of which nobody knows, is planned
-// anew.
-func (m *Master) carryOut(ctx context.Context, l *store.Leadership, actions []engine.Action) (refused bool, err error) {
+// anew; what can't be done now the engine plans again by itself.
+func (m *Master) carryOut(ctx context.Context, t *term, actions []engine.Action) (refused bool, err error) {
 	var ops []store.Op
 	var of []engine.Action
-	var direct []job.ExecutionRecord
+	var own []job.ExecutionRecord
 	for _, a := range actions {
-		if p, ok := a.(engine.PutRecord); ok {
-			direct = append(direct, *p.Record)
+		switch a := a.(type) {
+		case engine.PutRecord:
+			own = append(own, *a.Record)
 			continue
+		case engine.Settle:
+			if a.Record != nil && !t.whole.Load() {
+				continue
+			}
 		}
 		for _, op := range m.ops(a) {
+			if err := op.Err(); err != nil { // it would be refused again and again; the others must not wait for it
+				m.Logger.Error("what was planned can't be written", "error", err)
+				continue
+			}
 			ops, of = append(ops, op), append(of, a)
 		}
 	}
 	if len(ops) > 0 {
 		var done []bool
-		done, err = l.Do(ctx, ops...)
+		done, err = t.Do(ctx, ops...)
 		m.view.with(func() {
 			for i, a := range of {
 				if i < len(done) && done[i] {
@@ -131,10 +172,14 @@ func (m *Master) carryOut(ctx context.Context, l *store.Leadership, actions []en
 					m.view.state.Apply(engine.Refused{Action: a})
 				}
 			}
+			m.view.moved.Broadcast()
 		})
 	}
-	if err == nil && len(direct) > 0 {
-		err = m.handle(ctx, l, direct)
+	if len(own) > 0 && t.whole.Load() {
+		select {
+		case t.own <- own:
+		default: // still busy with others, or history is away
+		}
 	}
 	return refused, err
 }
@@ -143,7 +188,11 @@ func (m *Master) carryOut(ctx context.Context, l *store.Leadership, actions []en
 func (m *Master) ops(a engine.Action) []store.Op {
 	switch a := a.(type) {
 	case engine.PutJob:
-		return []store.Op{store.PutJob(a.Job, a.Revision)}
+		rev := a.Revision
+		if rev == 0 { // a job that can't be read makes way for the one that should be there
+			m.view.with(func() { rev = m.view.badJobs[a.Job.Key()] })
+		}
+		return []store.Op{store.PutJob(a.Job, rev)}
 	case engine.DeleteJob:
 		return []store.Op{store.DeleteJob(a.Node, a.Hash, a.Revision)}
 	case engine.CreateDispatch:
@@ -158,25 +207,8 @@ func (m *Master) ops(a engine.Action) []store.Op {
 		return []store.Op{store.DropFloor(a.Task, a.Floor)}
 	case engine.SetConfig:
 		return []store.Op{store.PutConfig(&store.Config{Group: a.Group, Key: a.Key, Value: a.Value}, store.Any)}
-	case engine.SetCondition:
-		return m.conditionOp(a)
 	}
 	return nil
-}
-
-func (m *Master) conditionOp(a engine.SetCondition) []store.Op {
-	m.view.mu.Lock()
-	defer m.view.mu.Unlock()
-	n := m.view.nodes[a.Node]
-	if n == nil || n.Conditions[a.Type] == a.Status {
-		return nil
-	}
-	n = n.Clone()
-	if n.Conditions == nil {
-		n.Conditions = map[string]string{}
-	}
-	n.Conditions[a.Type] = a.Status
-	return []store.Op{store.PutNode(n)}
 }
 
 // prune keeps history within its retention.

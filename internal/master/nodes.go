@@ -12,23 +12,27 @@ import (
 func (m *Master) Nodes(context.Context) ([]NodeView, error) {
 	list := []NodeView{}
 	m.view.with(func() {
+		running := m.view.runningByNode()
 		for id := range m.view.nodes {
-			list = append(list, m.view.nodeView(id))
+			list = append(list, m.view.nodeView(id, running))
 		}
 	})
 	slices.SortFunc(list, func(a, b NodeView) int { return cmp.Compare(a.ID, b.ID) })
 	return list, nil
 }
 
-func (v *view) nodeView(id job.NodeID) NodeView {
-	n := NodeView{Node: *v.nodes[id], Jobs: v.perNode[id]}
+func (v *view) runningByNode() map[job.NodeID]int {
+	n := map[job.NodeID]int{}
+	for _, p := range v.processes {
+		n[p.NodeID]++
+	}
+	return n
+}
+
+func (v *view) nodeView(id job.NodeID, running map[job.NodeID]int) NodeView {
+	n := NodeView{Node: *v.nodes[id], Jobs: v.perNode[id], Running: running[id]}
 	if p := v.online[id]; p != nil {
 		n.Online, n.Since, n.Session = true, p.Since, p.Session
-	}
-	for _, p := range v.processes {
-		if p.NodeID == id {
-			n.Running++
-		}
 	}
 	return n
 }
@@ -40,7 +44,7 @@ func (m *Master) Node(_ context.Context, id job.NodeID) (*NodeView, error) {
 	found := false
 	m.view.with(func() {
 		if found = m.view.nodes[id] != nil; found {
-			n = m.view.nodeView(id)
+			n = m.view.nodeView(id, m.view.runningByNode())
 		}
 		for other := range m.view.nodes {
 			names = append(names, string(other))
@@ -76,7 +80,10 @@ func (m *Master) editNode(ctx context.Context, id job.NodeID, edit func(*job.Nod
 	for {
 		n, err := m.store().Nodes().Get(ctx, string(id))
 		if job.IsNotFound(err) {
-			return m.Node(ctx, id) // for its advice
+			if _, advice := m.Node(ctx, id); advice != nil {
+				return nil, advice
+			}
+			return nil, err
 		}
 		if err != nil {
 			return nil, err

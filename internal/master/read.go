@@ -260,11 +260,7 @@ func (m *Master) SetConfig(ctx context.Context, group, key, value string) error 
 
 // DeleteConfig removes a value.
 func (m *Master) DeleteConfig(ctx context.Context, group, key string) error {
-	parts := []string{"global", key}
-	if group != "" {
-		parts = []string{"group", group, key}
-	}
-	return m.store().Config().Delete(ctx, 0, parts...)
+	return m.store().Config().Delete(ctx, 0, group, key)
 }
 
 // Status sums up the whole.
@@ -287,7 +283,7 @@ func (m *Master) Status(ctx context.Context) Status {
 		s.Tasks, s.Nodes, s.Online = len(m.view.tasks), len(m.view.nodes), len(m.view.online)
 		s.Jobs, s.Running = len(m.view.jobs), len(m.view.processes)
 		for _, key := range slices.Sorted(maps.Keys(m.view.bad)) {
-			s.Reasons = append(s.Reasons, fmt.Sprintf("%s can't be read: %s", key, m.view.bad[key]))
+			s.Reasons = append(s.Reasons, key+" "+m.view.bad[key])
 		}
 	})
 	return s

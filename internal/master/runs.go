@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,28 +27,33 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 		Task: r.Task, Nodes: r.Nodes, Params: r.Params, Key: "run/" + r.Task.String() + "/" + r.Key, Trigger: job.TriggerRun,
 		Cause: r.By, Force: r.Force,
 	}
-	if err := m.onlyOnce(ctx, &req); err != nil {
+	answer := RunAnswer{}
+	if given {
+		var err error
+		if answer.Runs, err = m.askedBefore(ctx, &req); err != nil || len(answer.Runs) > 0 && len(req.Nodes) == 0 {
+			return answer, err
+		}
+	}
+	alive, err := m.onlyOnce(ctx, &req)
+	if err != nil {
 		return RunAnswer{}, err
 	}
 	var dispatches []*job.Dispatch
-	var not []job.NotRun
-	var err error
-	m.view.with(func() { dispatches, not, err = m.view.state.Dispatch(req, m.Now()) })
-	if err != nil {
+	m.view.with(func() { dispatches, answer.NotRun, err = m.view.state.Dispatch(req, m.Now()) })
+	if err != nil && len(answer.Runs) == 0 {
 		return RunAnswer{}, m.explained(r.Task, err)
 	}
-	answer := RunAnswer{NotRun: not}
 	var ops []store.Op
 	for _, d := range dispatches {
-		answer.Runs = append(answer.Runs, RunHandle{Run: d.Run, Task: r.Task, Node: d.Node})
-		if given {
-			if known, err := m.remembered(ctx, d); err != nil {
-				return RunAnswer{}, err
-			} else if known {
-				continue
-			}
+		if slices.Contains(alive, d.Node) {
+			answer.NotRun = append(answer.NotRun, job.NotRun{Node: d.Node, Reason: "it is asked for or running there already, and runs only once"})
+			continue
 		}
+		answer.Runs = append(answer.Runs, RunHandle{Run: d.Run, Task: r.Task, Node: d.Node})
 		ops = append(ops, store.CreateDispatch(d))
+	}
+	if len(answer.Runs) == 0 {
+		return RunAnswer{}, job.Errorf(job.CodeConflict, "task %s is asked for or running already, and runs only once", r.Task)
 	}
 	if len(ops) > 0 {
 		if _, err := m.store().Do(ctx, ops...); err != nil {
@@ -57,29 +63,81 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 	return answer, nil
 }
 
-// remembered tells whether a run has been asked for before and has left etcd for history, or is about to.
-func (m *Master) remembered(ctx context.Context, d *job.Dispatch) (bool, error) {
-	if _, err := m.store().Records().Get(ctx, string(d.Node), string(d.Run)); !job.IsNotFound(err) {
-		return err == nil, err
+// askedBefore finds the runs that the same request has made already, wherever they are now, and leaves in req the nodes
+// for which there is none: none when all is done.
+func (m *Master) askedBefore(ctx context.Context, req *engine.Request) (runs []RunHandle, err error) {
+	claimed := false
+	bound := []job.NodeID{}
+	m.view.with(func() {
+		e := m.view.tasks[req.Task]
+		claimed = e != nil && e.Task.Kind.Kind().Claimed()
+		bound = m.view.state.Bound(req.Task)
+	})
+	if claimed && len(req.Nodes) == 0 { // the engine chose the node
+		run := job.CauseID(req.Key, req.Task.String())
+		node, known, err := m.asked(ctx, run, bound)
+		if err != nil || !known {
+			return nil, err
+		}
+		return []RunHandle{{Run: run, Task: req.Task, Node: node}}, nil
 	}
-	_, err := m.History.Record(ctx, string(d.Run))
-	if job.IsNotFound(err) {
-		return false, nil
+	if len(req.Nodes) > 0 {
+		bound = req.Nodes
 	}
-	return err == nil, err
+	var left []job.NodeID
+	for _, n := range bound {
+		run := job.CauseID(req.Key, job.JobHash(req.Task, n))
+		_, known, err := m.asked(ctx, run, []job.NodeID{n})
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			runs = append(runs, RunHandle{Run: run, Task: req.Task, Node: n})
+		} else {
+			left = append(left, n)
+		}
+	}
+	if len(runs) > 0 {
+		req.Nodes = left
+	}
+	return runs, nil
 }
 
-// onlyOnce looks up where an onlyonce task has succeeded.
-func (m *Master) onlyOnce(ctx context.Context, req *engine.Request) (err error) {
+// onlyOnce looks up where an onlyonce task has succeeded, and where it may be about to. A run moves from etcd to
+// history, and is looked for in this order.
+func (m *Master) onlyOnce(ctx context.Context, req *engine.Request) (alive []job.NodeID, err error) {
 	once := false
+	nodes := req.Nodes
 	m.view.with(func() {
 		e := m.view.tasks[req.Task]
 		once = e != nil && e.Task.Mode == job.OnlyOnce && !req.Force
+		if len(nodes) == 0 {
+			nodes = m.view.state.Bound(req.Task)
+		}
 	})
-	if once {
-		req.Succeeded, err = m.History.Succeeded(ctx, req.Task)
+	if !once {
+		return nil, nil
 	}
-	return err
+	for _, n := range nodes {
+		asked, _, err := m.store().Dispatches().List(ctx, string(n))
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(asked, func(d *job.Dispatch) bool { return d.Job.Ref() == req.Task }) {
+			alive = append(alive, n)
+			continue
+		}
+		ended, _, err := m.store().Records().List(ctx, string(n))
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(ended, func(r *job.ExecutionRecord) bool { return r.Ref() == req.Task && r.Outcome == job.Success }) {
+			req.Succeeded = append(req.Succeeded, n)
+		}
+	}
+	done, err := m.History.Succeeded(ctx, req.Task)
+	req.Succeeded = append(req.Succeeded, done...)
+	return alive, err
 }
 
 // RunState says where a run stands.
@@ -124,7 +182,11 @@ func (m *Master) runInTransit(ctx context.Context, id job.RunID) (*RunView, erro
 	})
 	for _, n := range nodes {
 		if d, err := m.store().Dispatches().Get(ctx, string(n), string(id)); err == nil {
-			return &RunView{Run: id, State: job.StatePending, Node: n, Task: d.Job.Ref()}, nil
+			v := &RunView{Run: id, State: job.StatePending, Node: n, Task: d.Job.Ref()}
+			if d.Started != nil {
+				v.State = job.StateRunning
+			}
+			return v, nil
 		} else if !job.IsNotFound(err) {
 			return nil, err
 		}
@@ -133,6 +195,11 @@ func (m *Master) runInTransit(ctx context.Context, id job.RunID) (*RunView, erro
 		} else if !job.IsNotFound(err) {
 			return nil, err
 		}
+	}
+	if r, err := m.store().Records().Get(ctx, "", string(id)); err == nil { // no node had a part in it
+		return &RunView{Run: id, State: job.StatePending, Task: r.Ref()}, nil // decided, and on its way
+	} else if !job.IsNotFound(err) {
+		return nil, err
 	}
 	rec, err := m.History.Record(ctx, string(id))
 	if err != nil {

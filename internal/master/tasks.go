@@ -32,6 +32,11 @@ func (m *Master) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([
 		addFaults(&f, path, t.Valid())
 		addFaults(&f, path, t.NeverFires(now))
 	}
+	for i, group := range o.Prune {
+		if err := job.CheckName("group", group); err != nil {
+			f.AddError(fmt.Sprintf("prune[%d]", i), err)
+		}
+	}
 	if err := f.Err("nothing was applied"); err != nil {
 		return nil, err
 	}
@@ -73,9 +78,6 @@ func addFaults(f *job.Faults, path string, err error) {
 func (m *Master) pruneGroups(ctx context.Context, keep map[job.TaskRef]int, o ApplyOptions) ([]Applied, error) {
 	var done []Applied
 	for _, group := range o.Prune {
-		if err := job.CheckName("group", group); err != nil {
-			return done, err
-		}
 		entries, _, err := m.store().Tasks().List(ctx, group)
 		if err != nil {
 			return done, err
@@ -192,7 +194,9 @@ func (m *Master) entry(t job.Task, old *job.TaskEntry) *job.TaskEntry {
 	e.Task, e.UpdatedAt, e.Generation = t, now, old.Generation+1
 	was, is := old.Task.Rule(), t.Rule()
 	if !was.Same(is) || old.Task.Kind.Kind() != t.Kind.Kind() {
-		e.Since, e.Prior = now, nil
+		if e.Since, e.Prior = now, nil; !now.After(old.Since) {
+			e.Since = old.Since.Add(time.Millisecond) // by which the rule is known from the one before, whatever clocks say
+		}
 		if was.Mode == job.Cycle {
 			e.Prior = was
 		}
@@ -245,7 +249,11 @@ func (m *Master) Delete(ctx context.Context, ref job.TaskRef, rev int64) error {
 	var ops []store.Op
 	m.view.with(func() {
 		for _, id := range m.view.state.Bound(ref) {
-			ops = append(ops, store.DeleteJob(id, job.JobHash(ref, id), 0))
+			hash := job.JobHash(ref, id)
+			// Not those of a task of the same name that is made at this moment.
+			if j, ok := m.view.jobs[job.CreateJobKey(id, hash)]; ok && m.view.tasks[ref] == nil {
+				ops = append(ops, store.DeleteJob(id, hash, j.rev))
+			}
 		}
 	})
 	if len(ops) > 0 {

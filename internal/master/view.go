@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +27,8 @@ type view struct {
 	dispatch  map[job.RunID]*job.Dispatch
 	masters   map[string]*store.Master
 	tokens    map[string]*store.Token // by hash
-	bad       map[string]string       // keys that can't be read, and why
+	bad       map[string]string       // keys of documents that are left alone, and why
+	badJobs   map[string]int64        // those of jobs that can't be read, and their revision
 	unsynced  int                     // collections that were not listed yet
 
 	changed chan struct{} // capacity 1: something for the leader
@@ -36,6 +38,7 @@ type view struct {
 type jobAt struct {
 	task job.TaskRef
 	node job.NodeID
+	rev  int64
 }
 
 func newView(m *Master) *view {
@@ -44,7 +47,8 @@ func newView(m *Master) *view {
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
 		jobs: map[string]jobAt{}, perNode: map[job.NodeID]int{}, processes: map[string]*job.Process{},
 		dispatch: map[job.RunID]*job.Dispatch{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
-		bad: map[string]string{}, changed: make(chan struct{}, 1),
+		bad: map[string]string{}, badJobs: map[string]int64{}, changed: make(chan struct{}, 1),
+		unsynced: 1, // until all collections are being watched
 	}
 	v.moved = sync.NewCond(&v.mu)
 	return v
@@ -64,6 +68,10 @@ func (v *view) watch(ctx context.Context, wg *sync.WaitGroup) {
 	follow(ctx, v, wg, s.Settled(), "", v.floor)
 	follow(ctx, v, wg, s.Masters(), "", v.master)
 	follow(ctx, v, wg, s.Tokens(), "", v.token)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.unsynced--
+	v.moved.Broadcast()
 }
 
 // follow applies a collection's changes to the view, and publishes those that have a type.
@@ -84,8 +92,11 @@ func follow[T any](ctx context.Context, v *view, wg *sync.WaitGroup, c *store.Co
 						first = false
 					}
 				case store.Unreadable:
-					v.bad[e.Key] = e.Err.Error()
+					v.bad[e.Key] = "can't be read: " + e.Err.Error()
 					v.m.Logger.Error("a document can't be read and is left alone", "key", e.Key, "error", e.Err)
+					if parts, err := c.Parts(e.Key); err == nil && !lasting(e.Key) {
+						apply(parts, nil, e)
+					}
 				case store.Put, store.Delete:
 					delete(v.bad, e.Key)
 					parts, err := c.Parts(e.Key)
@@ -107,6 +118,16 @@ func follow[T any](ctx context.Context, v *view, wg *sync.WaitGroup, c *store.Co
 			v.wake()
 		}
 	})
+}
+
+// lasting tells whether what is known under a key goes on when the document there can't be read any more: a node is not
+// gone, nor a claim undone, because of that. Of the others it does not stand any more.
+func lasting(key string) bool {
+	switch root, _, _ := strings.Cut(key, "/"); root {
+	case "tasks", "jobs", "proc", "dispatch", "tokens":
+		return false
+	}
+	return true
 }
 
 func publish[T any](h *hub, event string, batch []store.Event[T]) {
@@ -132,6 +153,16 @@ func (v *view) synced() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.unsynced == 0
+}
+
+// waitSynced waits until the view is whole, or ctx ends.
+func (v *view) waitSynced(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		if v.await(ctx, func() bool { return v.unsynced == 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 // with reads the view.
@@ -165,11 +196,15 @@ func (v *view) await(ctx context.Context, ok func() bool) bool {
 
 // The rest is called with the lock held.
 
-func (v *view) task(parts []string, e *job.TaskEntry, _ store.Event[job.TaskEntry]) {
+func (v *view) task(parts []string, e *job.TaskEntry, ev store.Event[job.TaskEntry]) {
 	ref := job.Ref(parts[0], parts[1])
 	if e == nil {
 		delete(v.tasks, ref)
-		v.state.Apply(engine.TaskDeleted{Task: ref})
+		if ev.Type == store.Unreadable {
+			v.state.Apply(engine.TaskUnreadable{Task: ref})
+		} else {
+			v.state.Apply(engine.TaskDeleted{Task: ref})
+		}
 		return
 	}
 	v.tasks[ref] = e
@@ -200,14 +235,20 @@ func (v *view) presence(parts []string, p *job.Presence, _ store.Event[job.Prese
 
 func (v *view) job(parts []string, j *job.Job, e store.Event[job.Job]) {
 	if old, ok := v.jobs[e.Key]; ok {
-		v.perNode[old.node]--
+		if v.perNode[old.node]--; v.perNode[old.node] == 0 {
+			delete(v.perNode, old.node)
+		}
 		delete(v.jobs, e.Key)
+	}
+	delete(v.badJobs, e.Key)
+	if e.Type == store.Unreadable {
+		v.badJobs[e.Key] = e.Revision
 	}
 	if j == nil {
 		v.state.Apply(engine.JobDeleted{Node: job.NodeID(parts[0]), Hash: parts[1]})
 		return
 	}
-	v.jobs[e.Key] = jobAt{j.Ref(), j.NodeID}
+	v.jobs[e.Key] = jobAt{j.Ref(), j.NodeID, e.Revision}
 	v.perNode[j.NodeID]++
 	v.state.Apply(engine.JobPut{Job: j, Revision: e.Revision})
 }
@@ -232,12 +273,8 @@ func (v *view) dispatched(parts []string, d *job.Dispatch, _ store.Event[job.Dis
 }
 
 func (v *view) config(parts []string, c *store.Config, _ store.Event[store.Config]) {
-	group, key := "", parts[len(parts)-1]
-	if len(parts) > 2 {
-		group = parts[1]
-	}
 	if c == nil {
-		v.state.Apply(engine.ConfigDeleted{Group: group, Key: key})
+		v.state.Apply(engine.ConfigDeleted{Group: parts[0], Key: parts[1]})
 		return
 	}
 	v.state.Apply(engine.ConfigPut{Group: c.Group, Key: c.Key, Value: c.Value})
