@@ -80,6 +80,7 @@ const maxPlaced = 10_000
 func (s *State) Plan(now time.Time) []Action {
 	actions := s.place(now)
 	actions = append(actions, s.failDispatches(now)...)
+	actions = append(actions, s.advanceBackfills(now)...)
 	return append(actions, s.audit(now)...)
 }
 

@@ -26,6 +26,7 @@ type Request struct {
 	Succeeded []job.NodeID
 
 	wait bool // for a node that is offline, until the run may not start any more
+	anew bool // choose although it was asked for before
 }
 
 // StartWithin is how long a run that was asked for may wait for its start.
@@ -86,7 +87,7 @@ func (s *State) choose(t *task, r Request) (on []job.NodeID, not []NotRun, err e
 		return nil, nil, job.Errorf(job.CodeUnavailable, "task %s is bound to no node", t.ref).
 			WithHint("see where it could run with: rota describe task %s", t.ref)
 	}
-	if t.chooses(r) {
+	if t.chooses(r) && !r.anew {
 		for _, id := range want {
 			if s.dispatches[dispatchKey{id, t.runOf(r)}] != nil {
 				return []job.NodeID{id}, nil, nil // it was asked for before
@@ -155,8 +156,12 @@ func (s *State) failDispatches(now time.Time) []Action {
 		return nil
 	}
 	s.judged = now
-	var actions []Action
+	var actions, moves []Action
 	for _, d := range s.dispatches {
+		if to := s.rescue(d, now); to != nil {
+			moves = append(moves, MoveDispatch{Dispatch: d, To: to})
+			continue
+		}
 		outcome, reason := s.fate(d, now)
 		if outcome == "" {
 			continue
@@ -168,7 +173,10 @@ func (s *State) failDispatches(now time.Time) []Action {
 		x, y := a.(FailDispatch).Dispatch, b.(FailDispatch).Dispatch
 		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Run, y.Run))
 	})
-	return actions
+	slices.SortFunc(moves, func(a, b Action) int {
+		return cmp.Compare(a.(MoveDispatch).Dispatch.Run, b.(MoveDispatch).Dispatch.Run)
+	})
+	return append(actions, moves...)
 }
 
 // fate says how a dispatch ends without its node, or nothing.
@@ -179,7 +187,9 @@ func (s *State) fate(d *job.Dispatch, now time.Time) (job.Outcome, string) {
 		return job.Lost, fmt.Sprintf("node %s went away while it ran", d.Node)
 	case d.Started != nil:
 		return "", "" // its node, alive, says how it ended, also after a restart
-	case gone && d.Trigger != job.TriggerRetry: // a lost run that is to run again waits for its node
+	case d.Backfill != "" && s.cancelled(d.Backfill):
+		return job.Skipped, "its backfill was cancelled before it started"
+	case gone && d.Trigger != job.TriggerRetry && d.Trigger != job.TriggerBackfill: // what is made up for waits for its node
 		return job.Missed, fmt.Sprintf("node %s went away before it started", d.Node)
 	case !d.NotAfter.IsZero() && now.Sub(d.NotAfter) > s.lease:
 		return job.Missed, fmt.Sprintf("it did not start by %s", d.NotAfter.Format(time.RFC3339))

@@ -36,12 +36,15 @@ func (s *State) React(rec *job.ExecutionRecord, now time.Time) (actions []Action
 const maxReruns = 3
 
 func (s *State) rerun(t *task, rec *job.ExecutionRecord, now time.Time) []Action {
-	if rec.Trigger == job.TriggerRetry && rec.Attempt > maxReruns {
+	if (rec.Trigger == job.TriggerRetry || rec.Trigger == job.TriggerBackfill) && rec.Attempt > maxReruns {
 		return nil
 	}
 	r := Request{
 		Task: t.ref, Key: "rerun/" + rec.ID, Trigger: job.TriggerRetry, Cause: "lost run " + rec.ID, Attempt: max(rec.Attempt, 1) + 1,
 		Force: true, wait: true,
+	}
+	if rec.Trigger == job.TriggerBackfill {
+		r.Trigger = job.TriggerBackfill // what it makes up for is not what its timer brought about
 	}
 	if !t.entry.Task.Kind.Kind().Claimed() && rec.Node != "" {
 		r.Nodes = []job.NodeID{rec.Node}

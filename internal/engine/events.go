@@ -146,6 +146,14 @@ func (e Done) apply(s *State) {
 		}
 	case FailDispatch:
 		DispatchDeleted{Node: a.Dispatch.Node, Run: a.Dispatch.Run}.apply(s)
+	case MoveDispatch:
+		DispatchDeleted{Node: a.Dispatch.Node, Run: a.Dispatch.Run}.apply(s)
+	case AdvanceBackfill:
+		s.advanced(a.Backfill)
+	case DropBackfill:
+		if b := s.backfills[a.Backfill.ID]; b != nil && b.spec.Revision == a.Backfill.Revision {
+			delete(s.backfills, a.Backfill.ID)
+		}
 	case InitFloor:
 		FloorPut(a).apply(s)
 	case Settle:

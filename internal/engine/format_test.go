@@ -56,6 +56,8 @@ func (w *world) describe(a engine.Action) string {
 		return "dispatch " + w.dispatch(a.Dispatch)
 	case engine.FailDispatch:
 		return fmt.Sprintf("fail dispatch %s: %s: %s", w.runName(string(a.Dispatch.Run)), a.Record.Outcome, a.Record.Reason)
+	case engine.AdvanceBackfill, engine.DropBackfill, engine.MoveDispatch:
+		return w.describeBackfill(a)
 	case engine.InitFloor:
 		return fmt.Sprintf("open %s at %s", a.Task, clock(a.At))
 	case engine.Settle:
@@ -94,7 +96,7 @@ func (w *world) dispatch(d *job.Dispatch) string {
 func (w *world) record(r *job.ExecutionRecord) string {
 	s := r.TaskID
 	switch {
-	case r.Instant.IsZero() || r.Trigger == job.TriggerRetry:
+	case r.Instant.IsZero() || r.Trigger == job.TriggerRetry || r.Trigger == job.TriggerBackfill:
 		s += " " + w.runName(r.ID)
 	case r.Count > 1:
 		s += fmt.Sprintf(" %s..%s (%d)", clock(r.Instant), clock(r.Until), r.Count)

@@ -77,6 +77,18 @@ func (w *world) lead() {
 			}
 		}
 	}
+	w.learnBackfills()
+}
+
+// learnBackfills reads from history what the backfills may not know of.
+func (w *world) learnBackfills() {
+	for _, b := range w.leader().Unfinished() {
+		for _, rec := range w.history {
+			if rec.Ref() == b.Ref() && rec.Trigger == job.TriggerBackfill {
+				w.recorded(rec)
+			}
+		}
+	}
 }
 
 // relist puts in the place of the leader a master that has just started.
@@ -97,6 +109,9 @@ func (w *world) relist() {
 	}
 	for _, d := range w.dispatches {
 		m.state.Apply(engine.DispatchPut{Dispatch: d})
+	}
+	for _, b := range w.backfills {
+		m.state.Apply(engine.BackfillPut{Backfill: b})
 	}
 	for k, v := range w.config {
 		m.state.Apply(engine.ConfigPut{Group: k[0], Key: k[1], Value: v})
@@ -174,6 +189,10 @@ func (w *world) handle(rec *job.ExecutionRecord) {
 }
 
 func (w *world) recorded(rec *job.ExecutionRecord) {
+	if rec.Trigger == job.TriggerBackfill {
+		w.leader().Apply(engine.Backfilled{Task: rec.Ref(), Run: job.RunID(rec.ID), Node: rec.Node, Instant: rec.Instant, Outcome: rec.Outcome})
+		return
+	}
 	if !rec.Instant.IsZero() && w.bug != forgetsHistory {
 		w.leader().Apply(engine.Recorded{Task: rec.Ref(), Instant: rec.Instant, Until: rec.Until})
 	}

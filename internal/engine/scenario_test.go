@@ -124,6 +124,7 @@ func words(line string) []string {
 //	task NAME [FIELD=VALUE…], pause NAME, resume NAME, delete NAME, config [GROUP/]KEY=VALUE
 //	claim NODE TASK TIME, record NODE TASK TIME OUTCOME [RESULT]    what a node does with an instant
 //	run TASK [key=K] [nodes=A,B], start RUN, end RUN OUTCOME [RESULT]
+//	backfill TASK FROM TO [parallel=N] [nodes=A,B], cancel backfill1, backfills    asks for one, cancels it, shows them
 //	advance DURATION    time passes, and the leader plans each second
 //	sleep DURATION      time passes, and there is no leader
 //	lead                a master that has just started takes over
@@ -180,6 +181,8 @@ func (s *scenario) run(line string) {
 		return
 	case "run":
 		s.request(args)
+	case "backfill", "cancel", "backfills":
+		s.backfill(args)
 	case "start", "end":
 		s.work(args)
 		return

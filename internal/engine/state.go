@@ -26,6 +26,7 @@ type State struct {
 	byHash     map[string]*task                  // of each job
 	dispatches map[dispatchKey]*job.Dispatch
 	waiting    map[job.NodeID]int // dispatches on each node
+	backfills  map[string]*backfill
 	config     map[configKey]string
 	naming     map[string]map[*task]struct{} // the tasks whose values name a configuration
 
@@ -84,7 +85,7 @@ func New(o Options) *State {
 	return &State{
 		lease: o.Lease,
 		tasks: map[job.TaskRef]*task{}, nodes: map[job.NodeID]*node{}, labelled: map[label]map[job.NodeID]struct{}{},
-		byHash: map[string]*task{}, dispatches: map[dispatchKey]*job.Dispatch{}, waiting: map[job.NodeID]int{},
+		byHash: map[string]*task{}, dispatches: map[dispatchKey]*job.Dispatch{}, waiting: map[job.NodeID]int{}, backfills: map[string]*backfill{},
 		config: map[configKey]string{}, naming: map[string]map[*task]struct{}{},
 		dirtyTasks: map[*task]struct{}{}, dirtyNodes: map[job.NodeID]struct{}{}, roused: map[*task]struct{}{},
 	}

@@ -23,6 +23,7 @@ type world struct {
 	online     map[job.NodeID]*job.Presence
 	jobs       map[string]storedJob // by node/hash
 	dispatches map[string]*job.Dispatch
+	backfills  map[string]*job.Backfill
 	config     map[[2]string]string
 	claims     map[job.TaskRef]map[int64]*job.Claim
 	floors     map[job.TaskRef]time.Time
@@ -73,6 +74,7 @@ const (
 	config
 	claims
 	floors
+	backfills
 	streams
 )
 
@@ -270,6 +272,8 @@ func (w *world) do(a engine.Action) bool {
 		}
 		w.handOver(a.Record)
 		w.deleteDispatch(a.Dispatch.Node, a.Dispatch.Run)
+	case engine.AdvanceBackfill, engine.DropBackfill, engine.MoveDispatch:
+		return w.doBackfill(a)
 	case engine.InitFloor:
 		if _, ok := w.floors[a.Task]; ok {
 			return false

@@ -219,7 +219,11 @@ func (m *Master) publishRecords(recs []job.ExecutionRecord, stored []bool, now t
 func (m *Master) recorded(recs []job.ExecutionRecord) {
 	m.view.with(func() {
 		for i := range recs {
-			if r := &recs[i]; !r.Instant.IsZero() {
+			switch r := &recs[i]; {
+			case r.Instant.IsZero():
+			case r.Trigger == job.TriggerBackfill:
+				m.view.state.Apply(engine.Backfilled{Task: r.Ref(), Run: job.RunID(r.ID), Node: r.Node, Instant: r.Instant, Outcome: r.Outcome})
+			case r.Trigger.Accounts():
 				m.view.state.Apply(engine.Recorded{Task: r.Ref(), Instant: r.Instant, Until: r.Until})
 			}
 		}

@@ -45,6 +45,7 @@ func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 	t := &term{Leadership: l, own: make(chan []job.ExecutionRecord)}
 	wg.Go(func() { m.drain(ctx, l) })
 	wg.Go(func() { m.prune(ctx) })
+	wg.Go(func() { m.learnBackfills(ctx) })
 	wg.Go(func() { m.learn(ctx, t) })
 	wg.Go(func() { m.testify(ctx, t) })
 	m.plan(ctx, t)
@@ -199,6 +200,12 @@ func (m *Master) ops(a engine.Action) []store.Op {
 		return []store.Op{store.CreateDispatch(a.Dispatch)}
 	case engine.FailDispatch:
 		return []store.Op{store.FailDispatch(a.Dispatch, a.Record)}
+	case engine.MoveDispatch:
+		return []store.Op{store.MoveDispatch(a.Dispatch, a.To)}
+	case engine.AdvanceBackfill:
+		return []store.Op{store.AdvanceBackfill(a.Backfill, a.Dispatches)}
+	case engine.DropBackfill:
+		return []store.Op{store.DeleteBackfill(a.Backfill)}
 	case engine.InitFloor:
 		return []store.Op{store.InitFloor(a.Task, a.At)}
 	case engine.Settle:

@@ -25,6 +25,7 @@ type view struct {
 	perNode   map[job.NodeID]int
 	processes map[string]*job.Process // by key
 	dispatch  map[job.RunID]*job.Dispatch
+	backfills map[string]*job.Backfill
 	masters   map[string]*store.Master
 	tokens    map[string]*store.Token // by hash
 	bad       map[string]string       // keys of documents that are left alone, and why
@@ -46,7 +47,7 @@ func newView(m *Master) *view {
 		m: m, state: engine.New(engine.Options{Lease: m.Lease}),
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
 		jobs: map[string]jobAt{}, perNode: map[job.NodeID]int{}, processes: map[string]*job.Process{},
-		dispatch: map[job.RunID]*job.Dispatch{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
+		dispatch: map[job.RunID]*job.Dispatch{}, backfills: map[string]*job.Backfill{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
 		bad: map[string]string{}, badJobs: map[string]int64{}, changed: make(chan struct{}, 1),
 		unsynced: 1, // until all collections are being watched
 	}
@@ -63,6 +64,7 @@ func (v *view) watch(ctx context.Context, wg *sync.WaitGroup) {
 	follow(ctx, v, wg, s.Jobs(), client.EventJob, v.job)
 	follow(ctx, v, wg, s.Processes(), client.EventProcess, v.process)
 	follow(ctx, v, wg, s.Dispatches(), client.EventDispatch, v.dispatched)
+	follow(ctx, v, wg, s.Backfills(), "", v.backfill)
 	follow(ctx, v, wg, s.Config(), "", v.config)
 	follow(ctx, v, wg, s.Claims(), "", v.claim)
 	follow(ctx, v, wg, s.Settled(), "", v.floor)
@@ -270,6 +272,16 @@ func (v *view) dispatched(parts []string, d *job.Dispatch, _ store.Event[job.Dis
 	}
 	v.dispatch[run] = d
 	v.state.Apply(engine.DispatchPut{Dispatch: d})
+}
+
+func (v *view) backfill(parts []string, b *job.Backfill, _ store.Event[job.Backfill]) {
+	if b == nil {
+		delete(v.backfills, parts[2])
+		v.state.Apply(engine.BackfillDeleted{ID: parts[2]})
+		return
+	}
+	v.backfills[b.ID] = b
+	v.state.Apply(engine.BackfillPut{Backfill: b})
 }
 
 func (v *view) config(parts []string, c *store.Config, _ store.Event[store.Config]) {
