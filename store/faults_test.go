@@ -280,3 +280,41 @@ func TestAnswersBeyondPatienceAreOpen(t *testing.T) {
 		}
 	})
 }
+
+func TestLeaseLostWhileItIsChanged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryOptions{})
+		defer m.Close()
+		s := m.Store()
+		defer s.Close()
+		ss := join(t, s, presence("n1", "s1"), 9*time.Second)
+		ss.SetProcess(testProcess("n1", 1, "r"))
+		if _, _, err := ss.Lock(t.Context(), job.Lock{Task: job.Ref("", "alone"), Run: "r1"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		m.OnCall(func(_ context.Context, c Call) error {
+			if c.Op == "keys" && !c.After {
+				m.OnCall(nil)
+				m.Expire("online/n1")
+			}
+			return nil
+		})
+		if err := ss.SetTTL(t.Context(), 30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if ss.Left() != 0 || ss.Epoch() == 0 {
+			t.Errorf("left %s, epoch %d, although everything was lost", ss.Left(), ss.Epoch())
+		}
+		<-ss.Lost()
+		time.Sleep(time.Second)
+		if must(s.Online().Get(t.Context(), "n1")).Session != "s1" || must(s.Processes().Count(t.Context())) != 1 || ss.Left() < 15*time.Second {
+			t.Errorf("not all stands again; left %s", ss.Left())
+		}
+		if m.Leases() != 1 || must(s.Locks().Count(t.Context())) != 0 {
+			t.Errorf("%d leases", m.Leases())
+		}
+	})
+}

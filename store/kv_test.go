@@ -201,7 +201,11 @@ func changes(t *testing.T, in <-chan watchResult, n int) (all []change) {
 
 func TestKVWatch(t *testing.T) {
 	backends(t, func(t *testing.T, fx *fixture) {
+		if fx.m == nil { // the others need their past
+			fx.kv = embedded(t, t.TempDir()).store.kv
+		}
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		p := fx.prefix
 		first := fx.txn(&txn{then: []request{write(p+"a", "1"), write(p+"b", "1")}}).rev
 		fx.txn(&txn{then: []request{write(p+"a", "2")}})

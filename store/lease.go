@@ -198,10 +198,14 @@ func (t *tenure) run() {
 	for t.ctx.Err() == nil {
 		k := t.current()
 		ctx, cancel := context.WithCancel(t.ctx)
-		lost := make(chan error, 1)
-		go func() { lost <- k.keep(ctx) }()
+		var err error
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			err = k.keep(ctx)
+		}()
 		select {
-		case err := <-lost:
+		case <-ended:
 			cancel()
 			if errors.Is(err, errLeaseNotFound) {
 				t.s.log.Warn("a lease was lost and is replaced", "holder", t.what)
@@ -209,7 +213,7 @@ func (t *tenure) run() {
 			}
 		case r := <-t.retune:
 			cancel()
-			<-lost
+			<-ended // if it is gone, move finds that out
 			r.done <- t.change(r.ttl)
 		}
 		cancel()
@@ -319,62 +323,63 @@ func (t *tenure) change(ttl time.Duration) error {
 	return nil
 }
 
-// move empties the old lease while it is kept alive.
+// move empties the old lease while it is kept alive, and gives it back. If it is lost before that, so are keys: then
+// everything begins again, as after any loss.
 func (t *tenure) move() {
 	old := t.old
-	ctx, cancel := context.WithCancel(t.ctx)
-	defer cancel()
-	lost := make(chan error, 1)
+	ctx, stop := context.WithCancel(t.ctx)
+	kept := make(chan struct{})
 	t.wg.Go(func() {
-		err := old.keep(ctx)
-		lost <- err
-		if errors.Is(err, errLeaseNotFound) {
-			cancel()
-		}
+		defer close(kept)
+		_ = old.keep(ctx) // empty sees what it sees
 	})
 	old.users.Wait()
-	b := backoff{min: 20 * time.Millisecond, max: time.Second}
-	for empty := false; !empty && ctx.Err() == nil; {
-		var err error
-		if empty, err = t.moveKeys(ctx, old); err != nil && !b.wait(ctx) {
-			break
-		}
-	}
+	err := t.empty(ctx, old)
+	stop()
+	<-kept
 	if t.ctx.Err() != nil {
 		return // end releases both
 	}
-	cancel()
-	gone := errors.Is(<-lost, errLeaseNotFound)
-	if !gone {
-		_ = old.release(t.ctx) // it is empty and runs out by itself
-	}
 	t.mu.Lock()
 	t.old = nil
-	if gone {
+	if err != nil {
+		old = t.cur // run finds it gone and replaces it, with all that should stand under it
 		t.losses++
+		t.holds, t.err = false, job.Errorf(job.CodeUnavailable, "the lease of %s was lost", t.what)
 	}
 	t.mu.Unlock()
-	if gone {
-		t.renewed() // what had not moved is gone
+	_ = old.release(t.ctx) // else it runs out by itself
+}
+
+// empty moves everything from a lease to the present one. It is errLeaseNotFound where the lease was lost.
+func (t *tenure) empty(ctx context.Context, old *keeper) error {
+	b := backoff{min: 20 * time.Millisecond, max: time.Second}
+	for {
+		once, cancel := context.WithTimeout(ctx, attemptTimeout)
+		keys, err := t.s.kv.LeaseKeys(once, old.id)
+		switch {
+		case errors.Is(err, errLeaseNotFound), err == nil && len(keys) == 0:
+			cancel()
+			return err
+		case err == nil:
+			err = t.moveKeys(once, keys[:min(len(keys), maxTxnOps)], old.id)
+		}
+		cancel()
+		if err != nil && !b.wait(ctx) {
+			return ctx.Err()
+		}
 	}
 }
 
-// moveKeys moves what stands under a lease to the present one, and tells whether nothing was left.
-func (t *tenure) moveKeys(ctx context.Context, old *keeper) (empty bool, err error) {
-	once, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	keys, err := t.s.kv.LeaseKeys(once, old.id)
-	if err != nil || len(keys) == 0 {
-		return err == nil, err
-	}
-	to := t.current()
-	move := &txn{}
-	for _, key := range keys[:min(len(keys), maxTxnOps)] {
-		move.then = append(move.then, request{action: nest, txn: &txn{
-			when: []compare{{key: key, target: byLease, op: '=', number: old.id}},
+// moveKeys moves those of the keys that still stand under the old lease.
+func (t *tenure) moveKeys(ctx context.Context, keys []string, old int64) error {
+	to, all := t.current(), &txn{}
+	for _, key := range keys {
+		all.then = append(all.then, request{action: nest, txn: &txn{
+			when: []compare{{key: key, target: byLease, op: '=', number: old}},
 			then: []request{{action: put, key: key, keepValue: true, lease: to.id}},
 		}})
 	}
-	_, err = t.s.kv.Txn(once, move)
-	return false, err
+	_, err := t.s.kv.Txn(ctx, all)
+	return err
 }

@@ -111,7 +111,6 @@ func (w *Watch[T]) run(ctx context.Context) {
 				w.deliver(ctx, b.delay())
 				continue
 			}
-			list = false
 		}
 		progress, err := w.stream(ctx)
 		if progress {
