@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/rota-dev/rota/job"
 )
@@ -51,8 +52,10 @@ func (c *core) admit(r *run) {
 	switch {
 	case !waiting && c.place(j):
 		c.launch(r)
-	case j.Overlap == job.OverlapReplace && r.trigger != job.TriggerCatchup:
+	case j.Overlap == job.OverlapReplace && !r.madeUp():
 		c.replace(r)
+	case r.dispatch == nil && c.onlyBackfills(j.Hash): // they make no instant of the timer skip: it comes next
+		c.queue[j.Hash] = slices.Insert(c.queue[j.Hash], c.behindTold(j.Hash), turn{run: r, job: j})
 	case r.queues() && c.waiting(j.Hash) < r.queueLimit():
 		c.queue[j.Hash] = append(c.queue[j.Hash], turn{run: r, job: j})
 	case r.queues():
@@ -62,6 +65,26 @@ func (c *core) admit(r *run) {
 	default:
 		c.settle(r, job.Skipped, "others were waiting already")
 	}
+}
+
+// onlyBackfills tells whether nothing but backfilled runs is alive or waits for a place.
+func (c *core) onlyBackfills(hash string) bool {
+	for _, r := range c.alive[hash] {
+		if r.trigger != job.TriggerBackfill {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(c.queue[hash], func(t turn) bool { return t.told == nil && t.run.trigger != job.TriggerBackfill })
+}
+
+// behindTold is the place in the queue behind everything that waits to be told.
+func (c *core) behindTold(hash string) int {
+	for i, t := range slices.Backward(c.queue[hash]) {
+		if t.told != nil {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // place tells whether another run of a job may start now. The job's latest version says how many may.

@@ -117,15 +117,18 @@ func (r *run) alive(x job.Execution) {
 	}
 }
 
-// queues tells whether the run waits for its turn. What is caught up comes in order, whatever the policy is
-// for instants that are due now.
-func (r *run) queues() bool {
-	return r.job.Overlap == job.OverlapQueue || r.trigger == job.TriggerCatchup
+// madeUp tells whether the run makes up for an instant of the past: such runs come in order, whatever the policy is for
+// instants that are due now.
+func (r *run) madeUp() bool {
+	return r.trigger == job.TriggerCatchup || r.trigger == job.TriggerBackfill
 }
+
+// queues tells whether the run waits for its turn.
+func (r *run) queues() bool { return r.job.Overlap == job.OverlapQueue || r.madeUp() }
 
 // queueLimit is how many runs may wait when it comes to wait too.
 func (r *run) queueLimit() int {
-	if r.trigger == job.TriggerCatchup {
+	if r.madeUp() {
 		return maxCatchup
 	}
 	return maxQueue
