@@ -60,6 +60,16 @@ type NodeView struct {
 	Session string    `json:"session,omitempty"`
 	Running int       `json:"running"`
 	Jobs    int       `json:"jobs"`
+	// Skew is by how many seconds its clock is ahead of the leader's; nil while that is not known.
+	Skew *float64 `json:"clock_skew_seconds,omitempty"`
+}
+
+// CalendarView is a calendar with what the system derives of it.
+type CalendarView struct {
+	job.CalendarEntry
+	Tasks []job.TaskRef `json:"tasks"` // that name it
+	// Change is what setting it did, or would do; empty in other answers.
+	Change Change `json:"change,omitempty"`
 }
 
 // JobFilter selects jobs and processes. Zero fields select everything.

@@ -74,7 +74,9 @@ type Lock struct {
 	Session string    `json:"session"`
 	Run     RunID     `json:"run"`
 	At      time.Time `json:"at"`
-	Fence   int64     `json:"-"` // the store's revision at which it was taken
+	// Due is when the run was due: its instant, or when it was asked for. Of two runs the later one may replace the other.
+	Due   time.Time `json:"due,omitzero"`
+	Fence int64     `json:"-"` // the store's revision at which it was taken
 }
 
 // Result is the structured data that a run hands back in the file named by ROTA_RESULT.

@@ -213,6 +213,22 @@ var (
 		revision: func(c *Config) *int64 { return &c.Revision },
 		decode:   decodeJSON[Config](nil),
 	}
+	calendarKind = &kind[job.CalendarEntry]{
+		layout: calendarKeys, sort: "calendar", encode: encodeJSON[job.CalendarEntry],
+		parts:    func(c *job.CalendarEntry) []string { return []string{c.Calendar.Name} },
+		revision: func(c *job.CalendarEntry) *int64 { return &c.Revision },
+		decode:   decodeJSON((*job.CalendarEntry).Valid),
+	}
+	clockKind = &kind[job.ClockSample]{
+		layout: clockKeys, sort: "clock", encode: encodeJSON[job.ClockSample],
+		parts:  func(c *job.ClockSample) []string { return []string{string(c.Node)} },
+		decode: decodeJSON[job.ClockSample](nil),
+	}
+	replaceKind = &kind[job.Replacement]{
+		layout: replaceKeys, sort: "replacement", encode: encodeJSON[job.Replacement],
+		parts:  func(r *job.Replacement) []string { return []string{string(r.Node), string(r.Run)} },
+		decode: decodeJSON[job.Replacement](nil),
+	}
 	tokenKind = &kind[Token]{
 		layout: tokenKeys, sort: "token", encode: encodeJSON[Token],
 		parts:    func(t *Token) []string { return []string{t.ID} },

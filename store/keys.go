@@ -164,6 +164,9 @@ var (
 	lockKeys     = layout{"locks", []part{name("group"), name("task")}}
 	floorKeys    = layout{"settled", []part{name("group"), name("task")}}
 	configKeys   = layout{"config", []part{scope(), name("configuration")}}
+	calendarKeys = layout{"calendars", []part{name("calendar")}}
+	clockKeys    = layout{"clocks", []part{nodeOrNone()}}
+	replaceKeys  = layout{"replace", []part{name("node"), name("run")}}
 	tokenKeys    = layout{"tokens", []part{name("token")}}
 	masterKeys   = layout{"masters", []part{name("master")}}
 )

@@ -101,6 +101,9 @@ func DeleteKill(node job.NodeID, run job.RunID) Op {
 	return deleteOp(killKeys, 0, string(node), string(run))
 }
 
+// PutClock writes what the leader's clock shows.
+func PutClock(c *job.ClockSample) Op { return putOp(clockKind, c, Any) }
+
 // PutRecord writes a record, in the place of any with its node and id.
 func PutRecord(r *job.ExecutionRecord) Op { return putOp(recordKind, r, Any) }
 

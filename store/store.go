@@ -139,6 +139,19 @@ func (s *Store) Settled() *Collection[Floor] { return &Collection[Floor]{s, floo
 // Config is the configuration: group (empty: global), key.
 func (s *Store) Config() *Collection[Config] { return &Collection[Config]{s, configKind} }
 
+// Calendars are the named calendars: name.
+func (s *Store) Calendars() *Collection[job.CalendarEntry] {
+	return &Collection[job.CalendarEntry]{s, calendarKind}
+}
+
+// Clocks are what clocks showed: node (empty: the leader's). Nodes write theirs by [Session.PutClock].
+func (s *Store) Clocks() *Collection[job.ClockSample] { return &Collection[job.ClockSample]{s, clockKind} }
+
+// Replacements are runs that wait for the end of another: node, run. Sessions write them.
+func (s *Store) Replacements() *Collection[job.Replacement] {
+	return &Collection[job.Replacement]{s, replaceKind}
+}
+
 // Tokens are the API tokens: id.
 func (s *Store) Tokens() *Collection[Token] { return &Collection[Token]{s, tokenKind} }
 

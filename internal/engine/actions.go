@@ -51,6 +51,12 @@ type (
 		Task  job.TaskRef
 		Floor time.Time
 	}
+	// CreateKill asks a node to end a run, for one that waits for its end.
+	CreateKill struct {
+		Kill *job.Kill
+		For  job.RunID
+		On   job.NodeID
+	}
 	// SetConfig and SetCondition are what a result asked for.
 	SetConfig    struct{ Group, Key, Value string }
 	SetCondition struct {
@@ -68,6 +74,7 @@ func (InitFloor) isAction()      {}
 func (Settle) isAction()         {}
 func (PutRecord) isAction()      {}
 func (DropTask) isAction()       {}
+func (CreateKill) isAction()     {}
 func (SetConfig) isAction()      {}
 func (SetCondition) isAction()   {}
 
@@ -80,6 +87,7 @@ const maxPlaced = 10_000
 func (s *State) Plan(now time.Time) []Action {
 	actions := s.place(now)
 	actions = append(actions, s.failDispatches(now)...)
+	actions = append(actions, s.replacements(now)...)
 	actions = append(actions, s.advanceBackfills(now)...)
 	return append(actions, s.audit(now)...)
 }

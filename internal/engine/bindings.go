@@ -11,11 +11,22 @@ import (
 
 func (e TaskPut) apply(s *State) {
 	t := s.task(e.Entry.Ref())
-	if t.entry != nil && t.entry.Revision >= e.Entry.Revision && e.Entry.Revision > 0 {
+	if t.written != nil && t.written.Revision >= e.Entry.Revision && e.Entry.Revision > 0 {
 		return
 	}
-	entry := *e.Entry
-	rule := entry.Task.Rule()
+	t.written = e.Entry
+	s.setCalendars(t, e.Entry.Task.Rule().CalendarNames())
+	s.adopt(t)
+}
+
+// adopt takes over the entry of a task, as it is kept or as its calendars have come to make it.
+func (s *State) adopt(t *task) {
+	entry, rule, lacks := s.resolve(t.written)
+	if lacks != "" {
+		s.vacate(t)
+		t.unreadable, t.lacks = true, lacks
+		return
+	}
 	if rule.Valid() != nil {
 		rule = nil // it was valid when it was stored; another version may read it otherwise
 	}
@@ -28,8 +39,8 @@ func (e TaskPut) apply(s *State) {
 	if t.entry == nil || !t.entry.CreatedAt.Equal(entry.CreatedAt) {
 		t.placed = t.entry == nil && len(t.jobs) > 0
 	}
-	t.succeed(&entry)
-	t.entry, t.rule, t.unreadable = &entry, rule, false
+	t.succeed(entry)
+	t.entry, t.rule, t.unreadable, t.lacks = entry, rule, false, ""
 	s.setNames(t, entry.Task.ConfigNames())
 	s.dirty(t)
 	s.rouse(t)
@@ -38,7 +49,8 @@ func (e TaskPut) apply(s *State) {
 func (e TaskDeleted) apply(s *State) {
 	if t := s.tasks[e.Task]; t != nil {
 		s.vacate(t)
-		t.unreadable = false
+		t.written, t.unreadable = nil, false
+		s.setCalendars(t, nil)
 		s.dirty(t)
 		s.rouse(t)
 		s.forget(t)
@@ -48,13 +60,14 @@ func (e TaskDeleted) apply(s *State) {
 func (e TaskUnreadable) apply(s *State) {
 	t := s.task(e.Task)
 	s.vacate(t)
-	t.unreadable = true
+	t.written, t.unreadable = nil, true
+	s.setCalendars(t, nil)
 }
 
 // vacate takes the entry away.
 func (s *State) vacate(t *task) {
 	s.setNames(t, nil)
-	t.entry, t.rule, t.past, t.stamp = nil, nil, nil, 0
+	t.entry, t.rule, t.past, t.stamp, t.lacks = nil, nil, nil, 0, ""
 }
 
 func (s *State) setNames(t *task, names []string) {

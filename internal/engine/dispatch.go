@@ -43,6 +43,9 @@ type NotRun = job.NotRun
 // has the same run although another node might be chosen now.
 func (s *State) Dispatch(r Request, now time.Time) ([]*job.Dispatch, []NotRun, error) {
 	t := s.tasks[r.Task]
+	if t != nil && t.lacks != "" {
+		return nil, nil, job.Errorf(job.CodeUnavailable, "task %s can't run: there is no calendar %s", r.Task, t.lacks)
+	}
 	if t == nil || t.entry == nil {
 		return nil, nil, job.Errorf(job.CodeNotFound, "there is no task %s", r.Task)
 	}
@@ -54,7 +57,7 @@ func (s *State) Dispatch(r Request, now time.Time) ([]*job.Dispatch, []NotRun, e
 	bound := slices.Sorted(maps.Keys(t.jobs))
 	dispatches := make([]*job.Dispatch, 0, len(on))
 	for _, id := range on {
-		j := job.Bind(t.entry, id, bound, t.jobs[id].sinceTime())
+		j := t.bind(id, bound, t.jobs[id].sinceTime())
 		j.Config = s.configFor(t)
 		run := job.CauseID(r.Key, j.Hash)
 		if chosen {

@@ -45,9 +45,17 @@ type (
 	ConfigPut struct {
 		Group, Key, Value string // group "": global
 	}
-	ConfigDeleted struct{ Group, Key string }
-	ClaimPut      struct{ Claim *job.Claim }
-	ClaimDeleted  struct {
+	ConfigDeleted   struct{ Group, Key string }
+	CalendarPut     struct{ Entry *job.CalendarEntry }
+	CalendarDeleted struct{ Name string }
+	// ReplacementPut tells of a run that waits for the end of another; see replace.go.
+	ReplacementPut     struct{ Replacement *job.Replacement }
+	ReplacementDeleted struct {
+		Node job.NodeID
+		Run  job.RunID
+	}
+	ClaimPut     struct{ Claim *job.Claim }
+	ClaimDeleted struct {
 		Task    job.TaskRef
 		Instant time.Time
 	}
@@ -144,6 +152,8 @@ func (e Done) apply(s *State) {
 		if t := s.byHash[a.Hash]; t != nil && t.jobs[a.Node].rev == a.Revision {
 			JobDeleted{Node: a.Node, Hash: a.Hash}.apply(s)
 		}
+	case CreateKill:
+		s.killed(a)
 	case FailDispatch:
 		DispatchDeleted{Node: a.Dispatch.Node, Run: a.Dispatch.Run}.apply(s)
 	case MoveDispatch:
@@ -170,6 +180,8 @@ func (e Done) apply(s *State) {
 // Refused places a task anew; what else was refused is looked at again in a moment, see audit.go and dispatch.go.
 func (e Refused) apply(s *State) {
 	switch a := e.Action.(type) {
+	case CreateKill:
+		s.refusedKill(a)
 	case PutJob:
 		if t := s.tasks[a.Job.Ref()]; t != nil {
 			s.dirty(t)

@@ -22,7 +22,8 @@ func (s *State) Bound(ref job.TaskRef) []job.NodeID {
 
 // WouldPlace lists the nodes on which a task would be, were it this one.
 func (s *State) WouldPlace(e *job.TaskEntry) []job.NodeID {
-	t := &task{ref: e.Ref(), entry: e, rule: e.Task.Rule()}
+	entry, rule, _ := s.resolve(e)
+	t := &task{ref: e.Ref(), entry: entry, rule: rule}
 	if known := s.tasks[t.ref]; known != nil {
 		t.jobs = known.jobs
 	}
@@ -51,6 +52,8 @@ func (s *State) Explain(ref job.TaskRef) []Placement {
 func (s *State) unfit(t *task, id job.NodeID) string {
 	n := s.nodes[id]
 	switch {
+	case t.lacks != "":
+		return "there is no calendar " + t.lacks
 	case t.unreadable || t.entry != nil && t.rule == nil:
 		return "the task can't be read"
 	case t.entry == nil:

@@ -92,7 +92,7 @@ func (s *State) placeTask(t *task, now time.Time) []Action {
 		if bound && old.stamp == t.stamp && old.since == since.UnixNano() {
 			continue
 		}
-		j := job.Bind(t.entry, id, on, since)
+		j := t.bind(id, on, since)
 		j.Stamp, j.Config = formatStamp(t.stamp), config
 		j.Scheduler = &job.Scheduler{NodeID: id, SchedulerTime: now.UTC(), CanRun: true, SchedulerStatus: "placed"}
 		actions = append(actions, PutJob{Job: j, Revision: old.rev})
@@ -156,7 +156,11 @@ func (t *task) stampFor(on []job.NodeID, config map[string]string) uint64 {
 		ResumedAt  time.Time
 		Candidates []job.NodeID
 		Config     map[string]string
-	}{stampVersion, t.entry.Generation, t.entry.CreatedAt, t.entry.Paused, t.entry.PausedAt, t.entry.ResumedAt, nil, config}
+		Calendars  map[string][]string `json:",omitempty"`
+	}{stampVersion, t.entry.Generation, t.entry.CreatedAt, t.entry.Paused, t.entry.PausedAt, t.entry.ResumedAt, nil, config, nil}
+	if t.rule != nil {
+		in.Calendars = t.rule.Calendars
+	}
 	if t.entry.Task.Kind.Kind().Claimed() {
 		in.Candidates = on
 	}

@@ -29,6 +29,9 @@ type State struct {
 	backfills  map[string]*backfill
 	config     map[configKey]string
 	naming     map[string]map[*task]struct{} // the tasks whose values name a configuration
+	calendars  map[string]*job.CalendarEntry
+	excluding  map[string]map[*task]struct{} // the tasks that name a calendar, known or not
+	wishes     map[dispatchKey]*wish         // of runs that wait for the end of another; see replace.go
 
 	began   time.Time // since when the state is watched: nobody is judged for an absence from before
 	planned time.Time // the time of the last plan
@@ -43,8 +46,11 @@ type State struct {
 
 type task struct {
 	ref        job.TaskRef
-	entry      *job.TaskEntry // nil: deleted; its jobs and claims may remain
+	written    *job.TaskEntry // as it is kept; nil: deleted, or unreadable
+	entry      *job.TaskEntry // with its calendars resolved; nil: deleted; its jobs and claims may remain
 	rule       *job.Rule      // of the entry, parsed; nil: there is none, or it can't be read here
+	calendars  []string       // that it names
+	lacks      string         // of them, one that there is not; then the task is unreadable
 	unreadable bool           // there is an entry, which can't be read here: everything of it is left alone
 	names      []string       // the configuration that its values name
 	stamp      uint64         // what its jobs must carry; 0: not known before it is placed
@@ -87,6 +93,7 @@ func New(o Options) *State {
 		tasks: map[job.TaskRef]*task{}, nodes: map[job.NodeID]*node{}, labelled: map[label]map[job.NodeID]struct{}{},
 		byHash: map[string]*task{}, dispatches: map[dispatchKey]*job.Dispatch{}, waiting: map[job.NodeID]int{}, backfills: map[string]*backfill{},
 		config: map[configKey]string{}, naming: map[string]map[*task]struct{}{},
+		calendars: map[string]*job.CalendarEntry{}, excluding: map[string]map[*task]struct{}{}, wishes: map[dispatchKey]*wish{},
 		dirtyTasks: map[*task]struct{}{}, dirtyNodes: map[job.NodeID]struct{}{}, roused: map[*task]struct{}{},
 	}
 }

@@ -45,8 +45,9 @@ func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 	t := &term{Leadership: l, own: make(chan []job.ExecutionRecord)}
 	wg.Go(func() { m.drain(ctx, l) })
 	wg.Go(func() { m.prune(ctx) })
-	wg.Go(func() { m.learnBackfills(ctx) })
+	wg.Go(func() { m.tellClock(ctx, l) })
 	wg.Go(func() { m.learn(ctx, t) })
+	wg.Go(func() { m.learnBackfills(ctx) })
 	wg.Go(func() { m.testify(ctx, t) })
 	m.plan(ctx, t)
 	cancel()
@@ -198,6 +199,8 @@ func (m *Master) ops(a engine.Action) []store.Op {
 		return []store.Op{store.DeleteJob(a.Node, a.Hash, a.Revision)}
 	case engine.CreateDispatch:
 		return []store.Op{store.CreateDispatch(a.Dispatch)}
+	case engine.CreateKill:
+		return []store.Op{store.CreateKill(a.Kill)}
 	case engine.FailDispatch:
 		return []store.Op{store.FailDispatch(a.Dispatch, a.Record)}
 	case engine.MoveDispatch:

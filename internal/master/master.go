@@ -51,8 +51,9 @@ func New(o Options) *Master {
 		o.Logger = slog.Default()
 	}
 	o.Logger = o.Logger.With("master", o.ID)
-	m := &Master{Options: o, hub: newHub(), metrics: newMetrics(), started: o.Now()}
+	m := &Master{Options: o, hub: newHub(), started: o.Now()}
 	m.view = newView(m)
+	m.metrics = newMetrics(m.view)
 	return m
 }
 

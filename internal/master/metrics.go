@@ -8,10 +8,13 @@ type Metrics struct {
 	drainErrors prometheus.Counter
 	transit     prometheus.Gauge
 	leading     prometheus.Gauge
+	skew        prometheus.Collector
 }
 
-func newMetrics() *Metrics {
+func newMetrics(v *view) *Metrics {
 	return &Metrics{
+		skew: skewGauge{v, prometheus.NewDesc("rota_node_clock_skew_seconds",
+			"By how much a node's clock is ahead of the leader's; negative: behind.", []string{"node"}, nil)},
 		records: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rota_master_records_total", Help: "Records that this master brought into history, by outcome."}, []string{"outcome"}),
 		drainErrors: prometheus.NewCounter(prometheus.CounterOpts{
@@ -27,7 +30,7 @@ func newMetrics() *Metrics {
 func (m *Master) Metrics() *Metrics { return m.metrics }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.records, m.drainErrors, m.transit, m.leading}
+	return []prometheus.Collector{m.records, m.drainErrors, m.transit, m.leading, m.skew}
 }
 
 // Describe implements prometheus.Collector.

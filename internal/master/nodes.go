@@ -33,6 +33,7 @@ func (v *view) nodeView(id job.NodeID, running map[job.NodeID]int) NodeView {
 	n := NodeView{Node: *v.nodes[id], Jobs: v.perNode[id], Running: running[id]}
 	if p := v.online[id]; p != nil {
 		n.Online, n.Since, n.Session = true, p.Since, p.Session
+		n.Skew = v.skewSeconds(id)
 	}
 	return n
 }

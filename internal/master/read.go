@@ -282,6 +282,8 @@ func (m *Master) Status(ctx context.Context) Status {
 	m.view.with(func() {
 		s.Tasks, s.Nodes, s.Online = len(m.view.tasks), len(m.view.nodes), len(m.view.online)
 		s.Jobs, s.Running = len(m.view.jobs), len(m.view.processes)
+		s.Reasons = append(s.Reasons, m.view.skewed(slices.Sorted(maps.Keys(m.view.online)))...)
+		s.Reasons = append(s.Reasons, m.view.expiring(m.Now())...)
 		for _, key := range slices.Sorted(maps.Keys(m.view.bad)) {
 			s.Reasons = append(s.Reasons, key+" "+m.view.bad[key])
 		}

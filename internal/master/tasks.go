@@ -31,6 +31,7 @@ func (m *Master) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([
 		seen[t.Ref()] = i
 		addFaults(&f, path, t.Valid())
 		addFaults(&f, path, t.NeverFires(now))
+		m.checkCalendars(ctx, &f, path, t)
 	}
 	for i, group := range o.Prune {
 		if err := job.CheckName("group", group); err != nil {
@@ -108,6 +109,7 @@ func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error
 	var f job.Faults
 	addFaults(&f, "", t.Valid())
 	addFaults(&f, "", t.NeverFires(m.Now()))
+	m.checkCalendars(ctx, &f, "", &t)
 	for i := range f.Fields {
 		f.Fields[i].Path = trimDot(f.Fields[i].Path)
 	}
@@ -198,7 +200,7 @@ func (m *Master) entry(t job.Task, old *job.TaskEntry) *job.TaskEntry {
 			e.Since = old.Since.Add(time.Millisecond) // by which the rule is known from the one before, whatever clocks say
 		}
 		if was.Mode == job.Cycle {
-			e.Prior = was
+			e.Prior = m.resolved(&old.Task) // what its calendars say later is nothing to it
 		}
 	}
 	return &e
@@ -227,7 +229,7 @@ func (m *Master) applied(e, old *job.TaskEntry) Applied {
 
 // firings are the next instants of an entry; none while it is paused.
 func (m *Master) firings(e *job.TaskEntry, n int) []time.Time {
-	r := e.Task.Rule()
+	r := m.resolved(&e.Task)
 	if e.Paused || r.Mode != job.Cycle || r.Valid() != nil {
 		return nil
 	}

@@ -17,6 +17,7 @@ type (
 	RunView      = client.RunView
 	Upcoming     = client.Upcoming
 	Status       = client.Status
+	CalendarView = client.CalendarView
 	Event        = client.Event
 )
 

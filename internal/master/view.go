@@ -28,9 +28,11 @@ type view struct {
 	backfills map[string]*job.Backfill
 	masters   map[string]*store.Master
 	tokens    map[string]*store.Token // by hash
-	bad       map[string]string       // keys of documents that are left alone, and why
-	badJobs   map[string]int64        // those of jobs that can't be read, and their revision
-	unsynced  int                     // collections that were not listed yet
+	calendars map[string]*job.CalendarEntry
+	clocks    clocks
+	bad       map[string]string // keys of documents that are left alone, and why
+	badJobs   map[string]int64  // those of jobs that can't be read, and their revision
+	unsynced  int               // collections that were not listed yet
 
 	changed chan struct{} // capacity 1: something for the leader
 	moved   *sync.Cond    // broadcast at each change, for who waits for one
@@ -70,6 +72,9 @@ func (v *view) watch(ctx context.Context, wg *sync.WaitGroup) {
 	follow(ctx, v, wg, s.Settled(), "", v.floor)
 	follow(ctx, v, wg, s.Masters(), "", v.master)
 	follow(ctx, v, wg, s.Tokens(), "", v.token)
+	follow(ctx, v, wg, s.Calendars(), "", v.calendar)
+	follow(ctx, v, wg, s.Replacements(), "", v.replacement)
+	v.watchClocks(ctx, wg)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.unsynced--

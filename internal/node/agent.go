@@ -113,6 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var rest sync.WaitGroup
 	rest.Go(func() { cancel(a.join(after, run)) })
 	rest.Go(func() { a.handOver(after) })
+	rest.Go(func() { a.tellClock(run) })
 
 	rest.Go(func() {
 		<-run.Done()

@@ -20,7 +20,9 @@ func (r *run) takeLock() (outcome job.Outcome, reason string) {
 	if s == nil {
 		return job.Missed, "the coordinator could not be reached for the task's lock"
 	}
-	r.lock = job.Lock{Task: r.job.Ref(), Node: r.a.ID, Session: r.a.session, Run: r.id, At: r.a.Now().UTC()}
+	r.lock = job.Lock{Task: r.job.Ref(), Node: r.a.ID, Session: r.a.session, Run: r.id, At: r.a.Now().UTC(), Due: r.due()}
+	w := wish{r: r, s: s}
+	defer w.drop()
 	var err error
 	var holder *job.Lock
 	for wait := firstBackoff; ; {
@@ -31,7 +33,12 @@ func (r *run) takeLock() (outcome job.Outcome, reason string) {
 			r.lock.Fence, r.fence = fence, fence
 			return "", ""
 		}
-		if holder != nil && !r.queues() {
+		if holder != nil && r.replaces() {
+			if holder.Due.After(r.lock.Due) {
+				return job.Skipped, fmt.Sprintf("run %s on node %s, which is due later, replaced it before it started", holder.Run, holder.Node)
+			}
+			w.ask(ctx, holder)
+		} else if holder != nil && !r.queues() {
 			return job.Skipped, fmt.Sprintf("run %s on node %s was still alive", holder.Run, holder.Node)
 		}
 		pause := lockPoll

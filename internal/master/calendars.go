@@ -1,0 +1,245 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rota-dev/rota/internal/engine"
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// Calendars lists the calendars.
+func (m *Master) Calendars(context.Context) ([]CalendarView, error) {
+	list := []CalendarView{}
+	m.view.with(func() {
+		for name := range m.view.calendars {
+			list = append(list, m.view.calendarView(name))
+		}
+	})
+	slices.SortFunc(list, func(a, b CalendarView) int { return cmp.Compare(a.Calendar.Name, b.Calendar.Name) })
+	return list, nil
+}
+
+func (v *view) calendarView(name string) CalendarView {
+	return CalendarView{CalendarEntry: *v.calendars[name], Tasks: v.state.Excluding(name)}
+}
+
+// Calendar shows one calendar.
+func (m *Master) Calendar(_ context.Context, name string) (*CalendarView, error) {
+	var c *CalendarView
+	m.view.with(func() {
+		if m.view.calendars[name] != nil {
+			one := m.view.calendarView(name)
+			c = &one
+		}
+	})
+	if c == nil {
+		return nil, m.noCalendar(name)
+	}
+	return c, nil
+}
+
+func (m *Master) noCalendar(name string) *job.Error {
+	var names []string
+	m.view.with(func() { names = m.view.state.Calendars() })
+	return job.Errorf(job.CodeNotFound, "there is no calendar %s", name).WithHint("%s", nearHint(name, names, "rota get calendars"))
+}
+
+// SetCalendar writes a calendar, in the place of one of its name. What was due by then is judged by what it said before. The
+// tasks that name it are placed anew when it returns.
+func (m *Master) SetCalendar(ctx context.Context, c job.Calendar, dry bool) (*CalendarView, error) {
+	c.Ranges = slices.Clone(c.Ranges)
+	c.Complete(m.Now())
+	if err := c.Valid(); err != nil {
+		return nil, err
+	}
+	for {
+		old, err := m.store().Calendars().Get(ctx, c.Name)
+		if err != nil && !job.IsNotFound(err) {
+			return nil, err
+		}
+		now := m.Now().UTC().Truncate(time.Millisecond)
+		e, change := job.CalendarEntry{Calendar: c, CreatedAt: now, UpdatedAt: now}, Created
+		if err == nil {
+			e, change = *old, Configured
+			if !slices.Equal(old.Calendar.Ranges, c.Ranges) {
+				if e.Since, e.Prior = now, old.Calendar.Ranges; !now.After(old.Since) {
+					e.Since = old.Since.Add(time.Millisecond)
+				}
+			}
+			if old.Calendar.Equal(&c) {
+				change = Unchanged
+			}
+			e.Calendar, e.UpdatedAt = c, now
+		}
+		v := &CalendarView{CalendarEntry: e, Change: change}
+		m.view.with(func() { v.Tasks = m.view.state.Excluding(c.Name) })
+		if err := m.fits(&c, v.Tasks); err != nil {
+			return nil, err
+		}
+		if dry || change == Unchanged {
+			return v, nil
+		}
+		rev, err := m.store().Calendars().Put(ctx, &e)
+		if job.IsConflict(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		v.Revision = rev
+		m.view.await(ctx, func() bool {
+			known := m.view.calendars[c.Name]
+			return known != nil && known.Revision >= rev &&
+				!slices.ContainsFunc(v.Tasks, func(ref job.TaskRef) bool { return !m.view.state.Placed(ref) })
+		})
+		return v, nil
+	}
+}
+
+// fits tells of the tasks whose rules could not take what a calendar is to say.
+func (m *Master) fits(c *job.Calendar, tasks []job.TaskRef) error {
+	var f job.Faults
+	m.view.with(func() {
+		for _, ref := range tasks {
+			e := m.view.tasks[ref]
+			if e == nil {
+				continue
+			}
+			r := e.Task.Rule()
+			r.Resolve(func(name string) ([]string, bool) {
+				if name == c.Name {
+					return c.Ranges, true
+				}
+				if other := m.view.calendars[name]; other != nil {
+					return other.Calendar.Ranges, true
+				}
+				return nil, false
+			})
+			addFaults(&f, "task "+ref.String(), r.Valid())
+		}
+	})
+	return f.Err("calendar " + c.Name + " does not fit the tasks that name it")
+}
+
+// DeleteCalendar removes a calendar that no task names.
+func (m *Master) DeleteCalendar(ctx context.Context, name string) error {
+	if err := job.CheckName("calendar", name); err != nil {
+		return err
+	}
+	// Asked of the store: a task that was applied through another master may not be in this one's view yet.
+	tasks, _, err := m.store().Tasks().List(ctx)
+	if err != nil {
+		return err
+	}
+	var users []string
+	for _, e := range tasks {
+		if slices.Contains(e.Task.Rule().CalendarNames(), name) {
+			users = append(users, e.Ref().String())
+		}
+	}
+	if n := len(users); n > 0 {
+		const shown = 10
+		slices.Sort(users)
+		more := ""
+		if n > shown {
+			more = fmt.Sprintf(" and %d more", n-shown)
+		}
+		return job.Errorf(job.CodeConflict, "calendar %s is named by %s%s", name, strings.Join(users[:min(n, shown)], ", "), more).
+			WithHint("take calendar:%s out of their exclude first", name)
+	}
+	if err := m.store().Calendars().Delete(ctx, 0, name); err != nil {
+		if job.IsNotFound(err) {
+			return m.noCalendar(name)
+		}
+		return err
+	}
+	m.view.await(ctx, func() bool { return m.view.calendars[name] == nil })
+	return nil
+}
+
+// checkCalendars adds the calendars of a task that there are not, and what they make of its rule.
+func (m *Master) checkCalendars(ctx context.Context, f *job.Faults, path string, t *job.Task) {
+	known := func(name string) bool {
+		ok := false
+		m.view.with(func() { ok = m.view.calendars[name] != nil })
+		if ok {
+			return true
+		}
+		// Set through another master a moment ago it is not in this one's view yet.
+		e, err := m.store().Calendars().Get(ctx, name)
+		return err == nil && m.view.await(ctx, func() bool { c := m.view.calendars[name]; return c != nil && c.Revision >= e.Revision })
+	}
+	dot := ""
+	if path != "" {
+		dot = "."
+	}
+	all := true
+	for i, text := range t.Exclude {
+		name, ok := job.CalendarRef(text)
+		if !ok || job.CheckName("calendar", name) != nil || known(name) {
+			continue
+		}
+		all = false
+		e := m.noCalendar(name)
+		f.AddHint(fmt.Sprintf("%s%sexclude[%d]", path, dot, i), e.Hint, "%s", e.Message)
+	}
+	if !all {
+		return
+	}
+	if r := m.resolved(t); r.Calendars != nil {
+		addFaults(f, path, r.Valid())
+	}
+}
+
+// resolved is the rule of a task with what its calendars say now. It is not parsed.
+func (m *Master) resolved(t *job.Task) *job.Rule {
+	r := t.Rule()
+	m.view.with(func() {
+		r.Resolve(func(name string) ([]string, bool) {
+			if c := m.view.calendars[name]; c != nil {
+				return c.Calendar.Ranges, true
+			}
+			return nil, false
+		})
+	})
+	return r
+}
+
+// expiring tells of the calendars that tasks name and that end soon.
+func (v *view) expiring(now time.Time) (list []string) {
+	const soonEnough = 60 * 24 * time.Hour
+	for _, name := range v.state.Calendars() {
+		c := v.calendars[name]
+		if c == nil || c.Calendar.Through == "" || len(v.state.Excluding(name)) == 0 {
+			continue
+		}
+		if end, err := time.Parse(time.DateOnly, c.Calendar.Through); err == nil && end.Sub(now) < soonEnough {
+			list = append(list, fmt.Sprintf("calendar %s ends on %s; set it again from its source", name, c.Calendar.Through))
+		}
+	}
+	return list
+}
+
+func (v *view) calendar(parts []string, c *job.CalendarEntry, _ store.Event[job.CalendarEntry]) {
+	if c == nil {
+		delete(v.calendars, parts[0])
+		v.state.Apply(engine.CalendarDeleted{Name: parts[0]})
+		return
+	}
+	v.calendars[parts[0]] = c
+	v.state.Apply(engine.CalendarPut{Entry: c})
+}
+
+func (v *view) replacement(parts []string, r *job.Replacement, _ store.Event[job.Replacement]) {
+	if r == nil {
+		v.state.Apply(engine.ReplacementDeleted{Node: job.NodeID(parts[0]), Run: job.RunID(parts[1])})
+		return
+	}
+	v.state.Apply(engine.ReplacementPut{Replacement: r})
+}
