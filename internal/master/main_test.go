@@ -29,6 +29,8 @@ type world struct {
 	mem   *store.Memory
 	db    *history.DB
 	admin *store.Store
+
+	masters []*life
 }
 
 // inWorld runs a test in a world of its own, which ends with everything in it.
@@ -77,6 +79,7 @@ func (w *world) master(name string) *life {
 		_ = l.store.Close()
 	})
 	w.t.Cleanup(l.end)
+	w.masters = append(w.masters, l)
 	return l
 }
 

@@ -26,7 +26,7 @@ type agent struct {
 	result map[string]job.Result // of a task, by its name
 }
 
-// node registers a node that is online and runs nothing by itself.
+// node registers a node that is online and runs nothing by itself, and waits until every master sees it.
 func (w *world) node(id job.NodeID, labels ...string) *agent {
 	w.t.Helper()
 	n := &job.Node{ID: id, Labels: map[string]string{}, CreatedAt: time.Now()}
@@ -39,6 +39,9 @@ func (w *world) node(id job.NodeID, labels ...string) *agent {
 	a := &agent{w: w, id: id, st: w.mem.Client(string(id)), starts: map[job.RunID]int{}, result: map[string]job.Result{}}
 	a.join("s1")
 	w.t.Cleanup(func() { _ = a.st.Close() })
+	for _, m := range w.masters {
+		w.until(m.name+" sees "+string(id), func() bool { n, err := m.Node(w.ctx, id); return err == nil && n.Online })
+	}
 	return a
 }
 
