@@ -39,9 +39,23 @@ type Master interface {
 	RunState(ctx context.Context, id job.RunID) (*master.RunView, error)
 	Kill(ctx context.Context, id job.RunID, by string) error
 
+	// Backfill asks for the instants of a range, each once.
+	Backfill(ctx context.Context, r master.BackfillRequest) (master.BackfillAnswer, error)
+	Backfills(ctx context.Context, group, name string) ([]master.BackfillView, error)
+	BackfillState(ctx context.Context, id string) (*master.BackfillView, error)
+	// CancelBackfill ends one that is under way, and forgets one that has finished.
+	CancelBackfill(ctx context.Context, id, by string, kill bool) (*master.BackfillView, error)
+
 	Record(ctx context.Context, id string) (job.ExecutionRecord, error)
 	RecordByNumber(ctx context.Context, ref job.TaskRef, number int64) (job.ExecutionRecord, error)
 	Records(ctx context.Context, f job.RecordFilter) (job.Page, error)
+
+	Calendars(ctx context.Context) ([]master.CalendarView, error)
+	Calendar(ctx context.Context, name string) (*master.CalendarView, error)
+	// SetCalendar writes a calendar, or says what that would do.
+	SetCalendar(ctx context.Context, c job.Calendar, dry bool) (*master.CalendarView, error)
+	// DeleteCalendar refuses one that a task names.
+	DeleteCalendar(ctx context.Context, name string) error
 
 	// Config lists a group's values; empty: the global ones and those of every group.
 	Config(ctx context.Context, group string) ([]store.Config, error)

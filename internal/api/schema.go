@@ -80,6 +80,9 @@ func notNull(s *huma.Schema) {
 		s.Nullable = false
 	}
 	notNull(s.Items)
+	if values, ok := s.AdditionalProperties.(*huma.Schema); ok {
+		notNull(values)
+	}
 	for _, p := range s.Properties {
 		notNull(p)
 	}

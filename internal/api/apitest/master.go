@@ -21,15 +21,18 @@ var Now = time.Unix(1796119200, 0).UTC()
 
 // Master is a master in memory. It is safe for concurrent use.
 type Master struct {
-	mu      sync.Mutex
-	rev     int64
-	tasks   map[job.TaskRef]*job.TaskEntry
-	nodes   map[job.NodeID]*master.NodeView
-	runs    map[job.RunID]*master.RunView
-	records []job.ExecutionRecord
-	config  map[[2]string]store.Config
-	subs    map[chan master.Event]bool
-	watched *sync.Cond // subs has changed
+	mu    sync.Mutex
+	rev   int64
+	tasks map[job.TaskRef]*job.TaskEntry
+	nodes map[job.NodeID]*master.NodeView
+	runs  map[job.RunID]*master.RunView
+	// by id
+	backfills map[string]*master.BackfillView
+	records   []job.ExecutionRecord
+	config    map[[2]string]store.Config
+	calendars map[string]*job.CalendarEntry
+	subs      map[chan master.Event]bool
+	watched   *sync.Cond // subs has changed
 	// Fail is what every method returns where it is set.
 	Fail error
 	// OnRun, where it is set, is called for each run that is asked for.
@@ -39,8 +42,8 @@ type Master struct {
 // New makes a master that knows nothing but the nodes, which are online.
 func New(nodes ...job.NodeID) *Master {
 	m := &Master{
-		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*master.NodeView{}, runs: map[job.RunID]*master.RunView{},
-		config: map[[2]string]store.Config{}, subs: map[chan master.Event]bool{},
+		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*master.NodeView{}, runs: map[job.RunID]*master.RunView{}, backfills: map[string]*master.BackfillView{},
+		config: map[[2]string]store.Config{}, calendars: map[string]*job.CalendarEntry{}, subs: map[chan master.Event]bool{},
 	}
 	m.watched = sync.NewCond(&m.mu)
 	for _, id := range nodes {
@@ -119,11 +122,11 @@ func (m *Master) Apply(_ context.Context, tasks []job.Task, o master.ApplyOption
 }
 
 func (m *Master) apply(t job.Task, dry bool) master.Applied {
-	a := master.Applied{Task: t.Ref(), New: &t, Change: master.Created, NextAfter: firings(&t)}
+	a := master.Applied{Task: t.Ref(), New: &t, Change: master.Created, NextAfter: m.firings(&t)}
 	m.placed(&t, &a)
 	if old := m.tasks[t.Ref()]; old != nil {
 		before := old.Task
-		a.Old, a.Change, a.NextBefore = &before, master.Configured, firings(&before)
+		a.Old, a.Change, a.NextBefore = &before, master.Configured, m.firings(&before)
 		if before.Equal(&t) {
 			a.Change = master.Unchanged
 		}
@@ -151,8 +154,14 @@ func (m *Master) placed(t *job.Task, a *master.Applied) {
 	}
 }
 
-func firings(t *job.Task) []time.Time {
+func (m *Master) firings(t *job.Task) []time.Time {
 	r := t.Rule()
+	r.Resolve(func(name string) ([]string, bool) {
+		if c := m.calendars[name]; c != nil {
+			return c.Calendar.Ranges, true
+		}
+		return nil, false
+	})
 	var out []time.Time
 	if r.Valid() == nil {
 		for i := r.Next(Now); !i.IsZero() && len(out) < 5; i = r.Next(i) {
@@ -232,7 +241,7 @@ func (m *Master) pause(ref job.TaskRef, paused bool) (*job.TaskEntry, error) {
 func (m *Master) view(e *job.TaskEntry) master.TaskView {
 	a := master.Applied{}
 	m.placed(&e.Task, &a)
-	v := master.TaskView{TaskEntry: *e, Nodes: a.Nodes, Next: firings(&e.Task), Timer: string(e.Task.Timer)}
+	v := master.TaskView{TaskEntry: *e, Nodes: a.Nodes, Next: m.firings(&e.Task), Timer: string(e.Task.Timer)}
 	for i := range m.records {
 		if r := &m.records[i]; r.Ref() == e.Ref() {
 			v.Last = r
@@ -354,7 +363,7 @@ func (m *Master) Next(_ context.Context, group, name string, limit int) ([]maste
 	defer m.mu.Unlock()
 	var out []master.Upcoming
 	for ref, e := range m.tasks {
-		if next := firings(&e.Task); len(next) > 0 && (group == "" || group == ref.Group) && (name == "" || name == ref.Name) {
+		if next := m.firings(&e.Task); len(next) > 0 && (group == "" || group == ref.Group) && (name == "" || name == ref.Name) {
 			out = append(out, master.Upcoming{Task: ref, Next: next[0], Last: m.view(e).Last})
 		}
 	}
