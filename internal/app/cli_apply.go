@@ -193,7 +193,8 @@ func (c *cli) deleteCommand() *cobra.Command {
 	var f fileFlags
 	cmd := &cobra.Command{
 		Use: "delete TASK…", Short: "Delete tasks, or a node that is gone",
-		Long: "Delete tasks by name or as a file lists them. Their records stay.\n\nrota delete node NODE forgets a node that is gone for good.",
+		Long: "Delete tasks by name or as a file lists them. Their records stay.\n\nrota delete node NODE forgets a node that is gone for good.\n" +
+			"rota delete backfill BACKFILL cancels a backfill: what runs goes on, nothing else starts. One that has ended is forgotten.",
 		Example: "  rota delete nightly-backup shop/mail\n" +
 			"  rota delete -f tasks.yaml\n" +
 			"  rota delete node db1",
@@ -213,6 +214,9 @@ func (c *cli) deleteCommand() *cobra.Command {
 				fmt.Fprintf(c.Out, "node %s deleted\n", id)
 				return nil
 			})
+		}
+		if len(args) > 1 && (args[0] == "backfill" || args[0] == "backfills" || args[0] == "bf") {
+			return c.each(args[1:], func(id string) error { return c.cancelBackfill(cmd.Context(), cl, id, false) })
 		}
 		if len(args) > 1 && (args[0] == "task" || args[0] == "tasks") {
 			args = args[1:]

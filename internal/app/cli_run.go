@@ -17,13 +17,17 @@ func (c *cli) runCommand() *cobra.Command {
 	var nodes, set []string
 	var wait, follow, force bool
 	var timeout, key string
+	var backfill backfillFlags
 	cmd := &cobra.Command{
-		Use: "run TASK", Short: "Run a task now",
+		Use: "run TASK", Short: "Run a task now, or the instants of a range of the past",
 		Long: "Run a task now, and print the names of the runs at once: one for each node of a common task, one for the other kinds.\n\n" +
 			"With --wait the exit code is 0 where all runs succeed, 1 where one does not, and 124 where that takes too long.\n" +
-			"With --follow the recorded output is printed too, when the run has ended. An interrupt ends the waiting, not the run.",
+			"With --follow the recorded output is printed too, when the run has ended. An interrupt ends the waiting, not the run.\n\n" +
+			"With --from the instants that its timer made due in a range of the past run, each once, in order: a backfill, which goes\n" +
+			"on by itself. What has succeeded is left out, unless with --force. Asking for the same again changes nothing.",
 		Example: "  rota run nightly-backup\n" +
-			"  rota run nightly-backup --node db1 --set DAYS=7 --wait --timeout 10m",
+			"  rota run nightly-backup --node db1 --set DAYS=7 --wait --timeout 10m\n" +
+			"  rota run nightly-backup --from 2026-11-01 --to 2026-11-08 --parallel 2 --dry-run",
 		Args: arguments(1, 1, "a task"), ValidArgsFunction: c.completeTasks,
 	}
 	p := cmd.Flags()
@@ -32,8 +36,9 @@ func (c *cli) runCommand() *cobra.Command {
 	p.BoolVar(&wait, "wait", false, "wait for the end; the exit code tells the outcome")
 	p.BoolVarP(&follow, "follow", "f", false, "wait, and print the output when the run has ended")
 	p.StringVar(&timeout, "timeout", "", "with --wait: wait no longer than this, such as 10m; the run goes on")
-	p.BoolVar(&force, "force", false, "run a task with mode onlyonce although it has succeeded")
+	p.BoolVar(&force, "force", false, "run a task with mode onlyonce, or a backfilled instant, although it has succeeded")
 	p.StringVar(&key, "key", "", "asking again with the same key does not run again")
+	backfill.add(p)
 	completed(cmd, "node", c.completeNodes)
 	out := output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -54,6 +59,9 @@ func (c *cli) runCommand() *cobra.Command {
 		w := &waiting{cli: c, follow: follow, out: *out}
 		if w.limit, err = parseTimeout(timeout); err != nil {
 			return err
+		}
+		if backfill.asked() {
+			return backfill.run(cmd.Context(), c, r, wait || follow, w.limit, *out)
 		}
 		if w.cl, err = c.client(); err != nil {
 			return err
@@ -267,7 +275,7 @@ func alive(ctx context.Context, cl *client.Client, n runName) ([]job.RunID, erro
 
 func (c *cli) killCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "kill RUN|TASK…", Short: "End runs: the whole process tree",
+		Use: "kill RUN|TASK|BACKFILL…", Short: "End runs: the whole process tree",
 		Long: "End a run by its id, or every run that a task has now. The whole process tree gets SIGTERM and, after the task's grace,\n" +
 			"SIGKILL. The record will say who asked.",
 		Args: arguments(1, -1, "a run or a task"), ValidArgsFunction: c.completeTasks,
@@ -277,6 +285,9 @@ func (c *cli) killCommand() *cobra.Command {
 				return err
 			}
 			return c.each(args, func(name string) error {
+				if backfillIDs.MatchString(name) {
+					return c.cancelBackfill(cmd.Context(), cl, name, true)
+				}
 				n, err := parseRunName(name)
 				if err != nil {
 					return err
