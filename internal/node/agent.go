@@ -46,6 +46,8 @@ type Agent struct {
 	core    *core
 	metrics *Metrics
 	boot    time.Time // the instant of @reboot; zero: unknown
+	// haunted tells that processes of an earlier life could not be ended. Then its locks stay until its lease lapses.
+	haunted bool
 
 	self     atomic.Pointer[job.Node] // as it is registered, with the labels that people set
 	lease    atomic.Pointer[store.Session]
@@ -252,7 +254,7 @@ func (a *Agent) sessionFile() string { return filepath.Join(a.Dir, "session") }
 
 func (a *Agent) lastSession() string {
 	b, err := os.ReadFile(a.sessionFile())
-	if err != nil {
+	if err != nil || a.haunted {
 		return ""
 	}
 	return string(b)
@@ -272,6 +274,7 @@ func (a *Agent) settleOrphans() {
 			if err := a.Leftover(p); err != nil {
 				a.Logger.Error("a process of an earlier life could not be ended", "run", p.Run, "pid", p.ID, "error", err)
 				reason += "; process " + p.ID + " may still be alive"
+				a.haunted = true
 			}
 		}
 		rec := o.Record

@@ -93,6 +93,13 @@ func TestLostRuns(t *testing.T) {
 				return nil
 			}
 		})
+		w.until(71 * time.Second)
+		if n, _ := w.admin.Online().Count(context.Background()); n != 1 {
+			t.Fatalf("%d nodes are online", n)
+		}
+		if p, err := w.admin.Online().Get(context.Background(), "n1"); err != nil || p.Session != a.session {
+			t.Errorf("the locks of a life whose processes live on are given away: %v, %v", p, err)
+		}
 		w.until(90 * time.Second)
 		if slices.Sort(ended); !slices.Equal(ended, []string{"a2boot2", "b1boot1"}) {
 			t.Errorf("ended %q", ended)
@@ -213,6 +220,30 @@ func (w *world) crashAt(k int) (crashed bool) {
 		t.Errorf("%d dispatches are left", n)
 	}
 	return crashed
+}
+
+// A run that was refused stays so when the agent is killed before anybody hears of it.
+func TestRefusedDispatchAfterCrash(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.prepare("n1", "")
+		a.runner.behave = func(x *doubleExec) { x.takes(time.Hour) }
+		a.run()
+		synctest.Wait()
+		w.mem.OnCall(func(_ context.Context, c store.Call) error { // no record gets through
+			if c.Client == a.client && c.Op == "txn" && strings.Contains(fmt.Sprint(c.Keys), "/records/") {
+				return store.ErrCut
+			}
+			return nil
+		})
+		j := newJob(t, "a", "")
+		w.ask(j, "one")
+		second := w.ask(j, "two")
+		w.wait("it is refused", func() bool { return a.spool.waiting() == 1 })
+		b := w.start("n1", a.crash())
+		if rec := w.record(second); rec.Outcome != job.Skipped || len(b.runner.started()) > 0 {
+			t.Errorf("%s; %d runs", rec.Outcome, len(b.runner.started()))
+		}
+	})
 }
 
 // What waits when the agent stops is not given up: the next life comes to it.

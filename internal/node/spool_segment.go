@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -34,7 +35,33 @@ const (
 var errClosed = errors.New("spool: it is closed")
 
 func createSegment(path string) (logFile, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &segment{File: f}, nil
+}
+
+// segment is a file that, with its first sync, has its name synced too: what is removed after that it replaces.
+type segment struct {
+	*os.File
+	named sync.Once
+	err   error
+}
+
+func (f *segment) Sync() error {
+	err := f.File.Sync()
+	f.named.Do(func() { f.err = syncDir(filepath.Dir(f.Name())) })
+	return errors.Join(err, f.err)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 func (s *spool) path(seq int) string { return filepath.Join(s.dir, fmt.Sprintf("%08d.log", seq)) }
