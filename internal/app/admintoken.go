@@ -22,11 +22,12 @@ func (s *Server) ensureAdminToken(ctx context.Context) error {
 	case err == nil:
 		token := strings.TrimSpace(string(b))
 		if len(token) < 32 {
-			return job.Errorf(job.CodeInvalid, "%s does not hold a token", name).WithHint("remove it; a new one is made")
+			return job.Errorf(job.CodeInvalid, "%s does not hold a token", name).WithHint("put the token back, or remove the file and a new one is made")
 		}
 		return master.EnsureToken(ctx, s.store, token, "admin", "admin", time.Now())
 	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("read the administrator's token: %w", err)
+		return job.Errorf(job.CodeForbidden, "the administrator's token can't be read: %w", err).
+			WithHint("it must be a file that the user of this process can read")
 	}
 	if s.cfg.Role == RoleMaster {
 		known, err := s.store.Tokens().Count(ctx)
@@ -39,7 +40,7 @@ func (s *Server) ensureAdminToken(ctx context.Context) error {
 	}
 	token := master.NewToken()
 	// The file first: a token that is known and written nowhere would lock everybody out.
-	if err := os.WriteFile(name, []byte(token+"\n"), 0o600); err != nil {
+	if err := s.data.writeFile("admin.token", []byte(token+"\n")); err != nil {
 		return fmt.Errorf("write the administrator's token: %w", err)
 	}
 	return master.EnsureToken(ctx, s.store, token, "admin", "admin", time.Now())

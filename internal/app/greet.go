@@ -4,31 +4,25 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/job"
 )
 
-// apply applies tasks as soon as the server can.
+// apply applies tasks, once the server is ready.
 func (s *Server) apply(ctx context.Context, tasks []job.Task) ([]master.Applied, error) {
-	if err := s.ready(ctx); err != nil {
-		return nil, err
-	}
 	return s.master.Apply(ctx, tasks, master.ApplyOptions{})
 }
 
-// ready waits until the master's view is whole and, where the server has a node, until that is part of it: what is
-// applied then knows where it runs.
+// ready waits until the server can do what it is for: a master's view is whole, and a node has joined. Where there are
+// both, the node is part of the view: what is applied then knows where it runs.
 func (s *Server) ready(ctx context.Context) error {
 	t := time.NewTicker(2 * time.Millisecond)
 	defer t.Stop()
 	for {
-		err := s.master.Ready(ctx)
-		if err == nil && s.agent != nil {
-			_, err = s.master.Node(ctx, job.NodeID(s.cfg.Name))
-		}
-		if err == nil {
+		if s.isReady(ctx) == nil {
 			return nil
 		}
 		select {
@@ -39,6 +33,22 @@ func (s *Server) ready(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+}
+
+func (s *Server) isReady(ctx context.Context) error {
+	if s.agent != nil {
+		if err := s.agent.Ready(); err != nil {
+			return err
+		}
+	}
+	if s.master == nil {
+		return nil
+	}
+	err := s.master.Ready(ctx)
+	if err == nil && s.agent != nil {
+		_, err = s.master.Node(ctx, job.NodeID(s.cfg.Name))
+	}
+	return err
 }
 
 // greet says where everything is, and what to do next.
@@ -61,6 +71,11 @@ func (s *Server) greet(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  API    %s/api/v1/ (OpenAPI: %s/openapi.json)\n", s.URL(), s.URL())
 	fmt.Fprintf(w, "  data   %s\n", s.data.path)
-	fmt.Fprintf(w, "  token  %s\n", s.data.join("admin.token"))
+	token := s.data.join("admin.token")
+	if _, err := os.Stat(token); err != nil {
+		token = "as the cluster's first master wrote it into its data folder"
+		flags += " --token-file FILE"
+	}
+	fmt.Fprintf(w, "  token  %s\n", token)
 	fmt.Fprintf(w, "  next   rota%s next\n", flags)
 }

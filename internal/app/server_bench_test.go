@@ -17,6 +17,9 @@ func BenchmarkOneOff(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
+	if err := s.ready(ctx); err != nil {
+		b.Fatal(err)
+	}
 	if _, err := s.apply(ctx, []job.Task{{Name: "true", Command: job.Args("/bin/true"), Overlap: job.OverlapAllow, Concurrency: 1000}}); err != nil {
 		b.Fatal(err)
 	}

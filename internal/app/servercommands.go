@@ -125,6 +125,9 @@ func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) error {
 		return err
 	}
 	defer s.Close()
+	if err := s.ready(ctx); err != nil {
+		return errors.Join(err, s.Close())
+	}
 	if len(tasks) > 0 {
 		applied, err := s.apply(ctx, tasks)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,8 +63,12 @@ func (c *ServerConfig) complete() error {
 	if c.Name == "" {
 		c.Name = hostName()
 	}
-	if err := job.CheckName(string(c.Role), c.Name); err != nil {
-		f.Add("--name", "%v", err)
+	what := "node"
+	if c.Role == RoleMaster {
+		what = "master"
+	}
+	if err := job.CheckName(what, c.Name); err != nil {
+		f.AddError("--name", err)
 	}
 	if c.Listen != "" {
 		c.checkListen(&f)
@@ -83,13 +88,19 @@ func (c *ServerConfig) complete() error {
 	if c.KeepAge < 0 || c.KeepRuns < 0 {
 		f.Add("--keep", "what history keeps can't be negative")
 	}
+	if scheme, _, ok := strings.Cut(c.DB, "://"); ok && !isPostgres(c.DB) && scheme != "sqlite" {
+		f.AddHint("--db", "write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE", "there is no history in %q", scheme)
+	}
+	if len(c.Etcd) > 0 && c.EtcdURL != "" {
+		f.Add("--etcd-listen", "an etcd of one's own is served here, or another one is used with --etcd, not both")
+	}
 	if u, err := url.Parse(c.EtcdURL); c.EtcdURL != "" && (err != nil || u.Scheme != "https" && !isLoopback(u.Hostname())) {
 		f.AddHint("--etcd-listen", "give an https:// URL, with --etcd-ca, --etcd-cert and --etcd-key",
 			"%s would let everybody who reaches it run commands on every node", c.EtcdURL)
 	}
 	for k := range c.Labels {
 		if err := job.CheckName("label", k); err != nil {
-			f.Add("--label", "%v", err)
+			f.AddError("--label", err)
 		}
 	}
 	return f.Err("rota " + string(c.Role) + " can't start like this")
@@ -97,9 +108,9 @@ func (c *ServerConfig) complete() error {
 
 // checkListen refuses to serve the API in clear text to other machines by accident.
 func (c *ServerConfig) checkListen(f *job.Faults) {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		f.AddHint("--listen", "write HOST:PORT, such as "+defaultListen, "%v", err)
+	host, port, err := net.SplitHostPort(c.Listen)
+	if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 0 || n > 65535 {
+		f.AddHint("--listen", "write HOST:PORT, such as "+defaultListen, "%q is not an address to listen on", c.Listen)
 		return
 	}
 	if c.TLSCert != "" || c.PlainHTTP || isLoopback(host) {
@@ -107,6 +118,17 @@ func (c *ServerConfig) checkListen(f *job.Faults) {
 	}
 	f.AddHint("--listen", "give --tls-cert and --tls-key, or accept it with --plain-http",
 		"%s can be reached from other machines, and tokens would travel in clear text", c.Listen)
+}
+
+// isPostgres tells whether a dsn is of PostgreSQL, which several masters can share.
+func isPostgres(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+}
+
+// masterName is the name with room for what tells two lives of a master apart.
+func (c *ServerConfig) masterName() string {
+	const suffix = len("-01234567")
+	return strings.TrimRight(c.Name[:min(len(c.Name), job.MaxName-suffix)], "-._")
 }
 
 func isLoopback(host string) bool {
@@ -141,7 +163,7 @@ func parseLabels(words []string) (map[string]string, error) {
 	for _, w := range words {
 		k, v, ok := strings.Cut(w, "=")
 		if !ok || k == "" {
-			return nil, job.Errorf(job.CodeInvalid, "--label %q is not of the form K=V", w)
+			return nil, usagef("", "--label %q is not of the form K=V", w)
 		}
 		labels[k] = v
 	}
@@ -176,7 +198,8 @@ func (c *ServerConfig) etcdTLS() (*tls.Config, error) {
 	if c.EtcdTLS.Cert != "" || c.EtcdTLS.Key != "" {
 		cert, err := tls.LoadX509KeyPair(c.EtcdTLS.Cert, c.EtcdTLS.Key)
 		if err != nil {
-			return nil, job.Errorf(job.CodeInvalid, "--etcd-cert and --etcd-key: %w", err)
+			return nil, job.Errorf(job.CodeInvalid, "--etcd-cert %s, --etcd-key %s: %w", c.EtcdTLS.Cert, c.EtcdTLS.Key, err).
+				WithHint("both are files in PEM, the certificate with its chain and the key that belongs to it")
 		}
 		conf.Certificates = []tls.Certificate{cert}
 	}

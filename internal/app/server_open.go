@@ -1,0 +1,181 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/google/uuid"
+
+	"github.com/rota-dev/rota/internal/history"
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// loadTLS reads the certificate before anything is touched.
+func (s *Server) loadTLS(context.Context) error {
+	if s.cfg.TLSCert == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(s.cfg.TLSCert, s.cfg.TLSKey)
+	if err != nil {
+		return job.Errorf(job.CodeInvalid, "--tls-cert %s, --tls-key %s: %w", s.cfg.TLSCert, s.cfg.TLSKey, err).
+			WithHint("both are files in PEM, the certificate with its chain and the key that belongs to it")
+	}
+	s.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	return nil
+}
+
+// listen comes first: a port that is taken is the likeliest fault, and nothing has been touched yet.
+func (s *Server) listen(ctx context.Context) error {
+	if s.cfg.Listen == "" {
+		return nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return listenError(s.cfg.Listen, err)
+	}
+	s.listener = l
+	s.opened("listener", func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// listenError says what to do about an address.
+func listenError(addr string, err error) error {
+	hint := "choose another address with --listen"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = "another program listens there, perhaps another rota; stop it, or choose another address with --listen"
+	case errors.Is(err, syscall.EACCES):
+		hint = "ports below 1024 are for the administrator; choose another with --listen"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = "this machine does not have that address; choose another with --listen"
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return job.Errorf(job.CodeConflict, "can't listen on %s: %w", addr, err).WithHint("%s", hint)
+}
+
+func (s *Server) openData(context.Context) error {
+	path := s.cfg.Data
+	if s.cfg.Ephemeral {
+		dir, err := os.MkdirTemp("", "rota-")
+		if err != nil {
+			return err
+		}
+		path = dir
+		s.opened("ephemeral data", func() error { return os.RemoveAll(dir) })
+	}
+	d, err := openDataDir(path)
+	if err != nil {
+		return err
+	}
+	s.data = d
+	s.opened("data folder", d.Close)
+	return nil
+}
+
+func (s *Server) openStore(ctx context.Context) error {
+	if len(s.cfg.Etcd) > 0 {
+		conf, err := s.cfg.etcdTLS()
+		if err != nil {
+			return err
+		}
+		st, err := store.Open(ctx, store.Options{Endpoints: s.cfg.Etcd, Prefix: s.cfg.Prefix, TLS: conf, Logger: s.log})
+		if job.CodeOf(err) == job.CodeInvalid {
+			return &usageError{err: fmt.Errorf("--etcd: %w", err)}
+		}
+		if err != nil {
+			return err
+		}
+		s.store = st
+		s.opened("etcd client", st.Close)
+		return nil
+	}
+	opts := store.EmbedOptions{Dir: s.data.join("etcd"), Prefix: s.cfg.Prefix, ClientTLS: s.cfg.EtcdTLS, Logger: s.log}
+	if s.cfg.EtcdURL != "" {
+		opts.ClientURLs = []string{s.cfg.EtcdURL}
+	}
+	e, err := store.Embed(ctx, opts)
+	if err != nil {
+		return err
+	}
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		<-e.Done()
+		s.fail(job.Errorf(job.CodeInternal, "etcd has stopped by itself").WithHint("see what it said before; is the disk full, or broken?"))
+	}()
+	s.opened("etcd", func() error {
+		err := e.Close()
+		<-watched
+		return err
+	})
+	s.store = e.Store()
+	s.opened("etcd client", s.store.Close)
+	return nil
+}
+
+// replaceMaster ends what an earlier life of this master left behind. Its name is kept in the data folder, which
+// belongs to one process at a time: whoever finds it there knows that its process is dead, and need not wait for its
+// leases to lapse.
+func (s *Server) replaceMaster(ctx context.Context) error {
+	b, err := os.ReadFile(s.data.join("master"))
+	if last := strings.TrimSpace(string(b)); err == nil && job.CheckName("master", last) == nil {
+		if err := s.store.ReplaceMaster(ctx, last); err != nil {
+			return err
+		}
+	}
+	// Two masters on one machine, and two lives of one, are different ones.
+	s.masterID = s.cfg.masterName() + "-" + uuid.NewString()[:8]
+	if err := s.data.writeFile("master", []byte(s.masterID+"\n")); err != nil {
+		return fmt.Errorf("keep the master's name: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) openHistory(ctx context.Context) error {
+	dsn := s.cfg.DB
+	if dsn == "" {
+		dsn = "sqlite:" + s.data.join("history.db")
+	}
+	if err := s.refuseSplitHistory(ctx, dsn); err != nil {
+		return err
+	}
+	db, err := history.Open(ctx, dsn, history.Options{Logger: s.log})
+	if err != nil {
+		return err
+	}
+	s.history = db
+	s.opened("history", db.Close)
+	return nil
+}
+
+// refuseSplitHistory refuses a master with a history of its own beside another: each would know half of it.
+func (s *Server) refuseSplitHistory(ctx context.Context, dsn string) error {
+	if isPostgres(dsn) {
+		return nil
+	}
+	others, _, err := s.store.Masters().List(ctx)
+	if err != nil {
+		return err
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	return job.Errorf(job.CodeConflict, "master %s is alive, and a second one can't keep its history in SQLite", others[0].ID).
+		WithHint("give all masters one PostgreSQL with --db postgres://…; where that one was just killed, wait for its lease (%s) to lapse", s.cfg.Lease)
+}

@@ -1,0 +1,152 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/rota-dev/rota/internal/api"
+	"github.com/rota-dev/rota/internal/master"
+	"github.com/rota-dev/rota/internal/node"
+	"github.com/rota-dev/rota/internal/runner"
+	"github.com/rota-dev/rota/job"
+)
+
+func (s *Server) startMaster(ctx context.Context) error {
+	if err := s.ensureAdminToken(ctx); err != nil {
+		return err
+	}
+	url := ""
+	if s.listener != nil {
+		url = s.cfg.url(s.listener.Addr())
+	}
+	s.master = master.New(master.Options{
+		ID: s.masterID, URL: url, Version: Version(), Store: s.store, History: s.history, Logger: s.log,
+		Lease: s.cfg.Lease, Retention: job.Retention{MaxAge: s.cfg.KeepAge, MaxPerTask: s.cfg.KeepRuns},
+	})
+	s.registry.MustRegister(s.master.Metrics())
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.master.Serve(life)
+	}()
+	s.opened("master", func() error {
+		cancel()
+		<-done
+		return nil
+	})
+	return nil
+}
+
+func (s *Server) startAgent(ctx context.Context) error {
+	r, err := runner.New(runner.Options{Dir: s.data.join("run"), Logger: s.log})
+	if err != nil {
+		return err
+	}
+	s.opened("runner", r.Close)
+	a, err := node.New(node.Options{
+		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: r,
+		Facts:  job.Facts{Hostname: hostName(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Version: Version()},
+		BootID: runner.BootID(), BootTime: bootTime(), Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
+	})
+	if err != nil {
+		return err
+	}
+	s.agent = a
+	s.registry.MustRegister(a.Metrics())
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() {
+		err := a.Run(life)
+		if life.Err() == nil {
+			s.fail(err)
+			err = nil // it is told once
+		}
+		done <- err
+	}()
+	s.opened("agent", func() error {
+		cancel()
+		err := <-done
+		s.seeOff()
+		return err
+	})
+	return nil
+}
+
+// bootTime is when the machine booted; zero where it does not tell.
+func bootTime() time.Time {
+	up := runner.SinceBoot()
+	if up == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-up).Round(0)
+}
+
+// seeOff gives the master of the same process a moment to bring the agent's last records into history; what
+// remains is in etcd, and comes with the next start.
+func (s *Server) seeOff() {
+	if s.master == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for s.master.Leads() {
+		if n, err := s.store.Records().Count(ctx, s.cfg.Name); err != nil || n == 0 {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leftover ends a process that an earlier life of the agent started, with its group, if it is still that one.
+func leftover(p *job.Process) error {
+	if p.BootID != runner.BootID() || p.Pid() <= 1 {
+		return nil
+	}
+	return runner.EndLeftover(p.Pid(), p.StartTicks, string(p.Run))
+}
+
+// serve serves HTTP.
+func (s *Server) serve(context.Context) error {
+	if s.listener == nil {
+		return nil
+	}
+	life, cancel := context.WithCancel(context.Background())
+	srv := api.NewServer(life, s.handler(), s.log)
+	srv.TLSConfig = s.tls
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var err error
+		if s.tls != nil {
+			err = srv.ServeTLS(s.listener, "", "")
+		} else {
+			err = srv.Serve(s.listener)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.fail(fmt.Errorf("serve %s: %w", s.cfg.Listen, err))
+		}
+	}()
+	s.opened("http", func() error {
+		cancel() // ends the streams
+		ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
+		defer stop()
+		err := srv.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = srv.Close()
+		}
+		<-done
+		return err
+	})
+	return nil
+}
