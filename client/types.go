@@ -146,6 +146,57 @@ type Status struct {
 	Uptime  time.Duration `json:"uptime_ns"`
 }
 
+// Why says what became of an instant of a task, and why.
+type Why struct {
+	Task     job.TaskRef  `json:"task"`
+	Kind     job.KindName `json:"kind"`
+	Timezone string       `json:"timezone"`
+	Timer    string       `json:"timer,omitempty"` // the one in force at the instant
+	At       time.Time    `json:"at"`              // what was asked about
+	// Instant is the one that was due at that time, or the last before it; zero: there is none. Exact tells which.
+	Instant  time.Time `json:"instant,omitzero"`
+	Exact    bool      `json:"exact"`
+	Previous time.Time `json:"previous,omitzero"` // the instant before that
+	Next     time.Time `json:"next,omitzero"`     // the first after the time that was asked about
+	// Answers say what became of it: one for each node of a common task, one for the task of the other kinds.
+	Answers []WhyAnswer `json:"answers"`
+	// Candidates are the nodes of an interval or alone task, in the order in which they try the instant.
+	Candidates []WhyCandidate `json:"candidates,omitempty"`
+	// Elsewhere are the nodes to which the task is not bound, and why.
+	Elsewhere  []job.Placement       `json:"elsewhere,omitempty"`
+	Notes      []string              `json:"notes"`                // what else explains it, a sentence each
+	Backfilled []job.ExecutionRecord `json:"backfilled,omitempty"` // further runs of the instant, by backfills
+}
+
+// The states of an instant without an outcome.
+const (
+	WhyRunning  = "running" // it is alive
+	WhyClaimed  = "claimed" // a node has taken it and not told of it yet
+	WhyEnded    = "ended"   // its record is on its way to history
+	WhyWaiting  = "waiting" // it may still start
+	WhyPaused   = "paused"  // the task was paused; that is recorded when it is resumed
+	WhyUnbound  = "unbound" // no node has the task
+	WhyNotDue   = "not due" // not on this node
+	WhyNotKnown = "unknown" // there is no trace of it
+)
+
+// WhyAnswer is what became of an instant, on a node or of the task.
+type WhyAnswer struct {
+	Node   job.NodeID           `json:"node,omitempty"`
+	State  string               `json:"state"` // an outcome, or one of the states above
+	Reason string               `json:"reason"`
+	Since  time.Time            `json:"since,omitzero"`   // of a run that is alive, or a claim
+	Until  time.Time            `json:"until,omitzero"`   // when it is settled at the latest
+	Record *job.ExecutionRecord `json:"record,omitempty"` // without its output
+}
+
+// WhyCandidate is a node that may run an instant.
+type WhyCandidate struct {
+	Node   job.NodeID `json:"node"`
+	Rank   int        `json:"rank"` // from 1
+	Online bool       `json:"online"`
+}
+
 // Config is one value of the configuration, of all groups where Group is empty.
 type Config struct {
 	Group    string `json:"group,omitempty"`

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/job"
@@ -39,6 +40,8 @@ type Master interface {
 	RunState(ctx context.Context, id job.RunID) (*master.RunView, error)
 	Kill(ctx context.Context, id job.RunID, by string) error
 
+	// Why tells what became of the last instant at or before a time; zero: now.
+	Why(ctx context.Context, ref job.TaskRef, at time.Time) (*master.Why, error)
 	// Backfill asks for the instants of a range, each once.
 	Backfill(ctx context.Context, r master.BackfillRequest) (master.BackfillAnswer, error)
 	Backfills(ctx context.Context, group, name string) ([]master.BackfillView, error)

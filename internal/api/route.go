@@ -97,6 +97,7 @@ func (s *server) routes(mux *http.ServeMux) []byte {
 	s.taskRoutes(a)
 	s.runRoutes(a)
 	s.backfillRoutes(a)
+	s.whyRoutes(a)
 	s.nodeRoutes(a)
 	s.recordRoutes(a)
 	s.calendarRoutes(a)

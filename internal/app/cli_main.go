@@ -94,11 +94,11 @@ func (c *cli) root() *cobra.Command {
 		{"server", "Servers:", newServerCommands(c.dataDir, c.Err)},
 		{"task", "Tasks:", []*cobra.Command{
 			c.applyCommand(), c.diffCommand(), c.deleteCommand(), c.editCommand(), c.pauseCommand(), c.resumeCommand(),
-			c.checkCommand(), c.cronCommand(), c.nextCommand(),
+			c.checkCommand(), c.cronCommand(), c.nextCommand(), c.whyCommand(),
 		}},
 		{"run", "Runs:", []*cobra.Command{c.runCommand(), c.waitCommand(), c.logsCommand(), c.killCommand()}},
 		{"look", "Looking around:", []*cobra.Command{c.getCommand(), c.describeCommand(), c.statusCommand()}},
-		{"cluster", "The cluster:", []*cobra.Command{c.cordonCommand(true), c.cordonCommand(false), c.labelCommand(), c.configCommand()}},
+		{"cluster", "The cluster:", []*cobra.Command{c.cordonCommand(true), c.cordonCommand(false), c.labelCommand(), c.configCommand(), c.calendarCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, cmd := range g.commands {

@@ -1,0 +1,216 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/internal/engine"
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/schedule"
+)
+
+// Why is the answer to what became of an instant, and why.
+type Why = client.Why
+
+// inquiry is what is looked at to say what became of an instant.
+type inquiry struct {
+	m       *Master
+	now     time.Time
+	entry   *job.TaskEntry
+	rule    *job.Rule // the present one, parsed; nil: there is no timer
+	placing []job.Placement
+	outlook engine.Outlook
+	settled []job.ExecutionRecord
+	alive   []*job.Process // of the instant
+	why     *Why
+}
+
+// Why tells what became of the instant of a task at a time, or of the last one before it; a zero time is now. It looks in
+// history first, then at what is under way.
+func (m *Master) Why(ctx context.Context, ref job.TaskRef, at time.Time) (*Why, error) {
+	q := &inquiry{m: m, now: m.Now().UTC()}
+	m.view.with(func() { q.entry, q.placing = m.view.tasks[ref], m.view.state.Explain(ref) })
+	if q.entry == nil {
+		return nil, m.noTask(ref)
+	}
+	if at.IsZero() {
+		at = q.now
+	}
+	t := &q.entry.Task
+	q.why = &Why{Task: ref, Kind: t.Kind, Timezone: cmp.Or(t.Timezone, "UTC"), At: at.UTC(), Answers: []client.WhyAnswer{}, Notes: []string{}}
+	if r := m.resolved(t); r.Mode == job.Cycle && r.Valid() == nil {
+		q.rule = r
+	}
+	for _, p := range q.placing {
+		if !p.Bound {
+			q.why.Elsewhere = append(q.why.Elsewhere, p)
+		}
+	}
+	q.find(at)
+	q.remark()
+	if q.why.Instant.IsZero() {
+		return q.why, nil
+	}
+	return q.why, q.look(ctx)
+}
+
+// find finds the instants around a time.
+func (q *inquiry) find(at time.Time) {
+	w := q.why
+	w.Instant, w.Timer = q.before(at.Add(1))
+	w.Exact = w.Instant.Equal(at.Truncate(time.Second))
+	if !w.Instant.IsZero() {
+		w.Previous, _ = q.before(w.Instant)
+	}
+	if at.Before(q.entry.Since) {
+		if next, _ := job.Instants(q.rule, q.prior(), q.entry.Since, at, q.entry.Since.AddDate(5, 0, 0), 1); len(next) > 0 {
+			w.Next = next[0]
+		}
+	} else {
+		w.Next = q.rule.Next(at)
+	}
+}
+
+// prior is the rule before the present one, parsed, or nil.
+func (q *inquiry) prior() *job.Rule {
+	if q.entry.Prior == nil {
+		return nil
+	}
+	p := *q.entry.Prior
+	if p.Valid() != nil {
+		return nil
+	}
+	return &p
+}
+
+// before is the last instant before a time that was due by the rule then in force, and its timer.
+func (q *inquiry) before(t time.Time) (time.Time, string) {
+	if q.rule != nil {
+		if i := q.rule.Schedule.Prev(t); i.After(q.entry.Since) {
+			return i, q.rule.Timer
+		}
+	}
+	prior := q.prior()
+	if prior == nil {
+		return time.Time{}, ""
+	}
+	if until := q.entry.Since.Add(1); t.After(until) {
+		t = until
+	}
+	if i := prior.Schedule.Prev(t); i.After(q.entry.CreatedAt) {
+		return i, prior.Timer
+	}
+	return time.Time{}, ""
+}
+
+func (q *inquiry) note(format string, args ...any) {
+	q.why.Notes = append(q.why.Notes, fmt.Sprintf(format, args...))
+}
+
+// stamp writes a time in the task's zone.
+func (q *inquiry) stamp(t time.Time) string {
+	if loc, err := schedule.LoadLocation(q.why.Timezone); err == nil {
+		t = t.In(loc)
+	}
+	return t.Format(time.RFC3339)
+}
+
+// remark notes what holds of the task as a whole.
+func (q *inquiry) remark() {
+	e, w := q.entry, q.why
+	switch {
+	case w.At.Before(e.CreatedAt):
+		q.note("The task did not exist then; it was created at %s.", q.stamp(e.CreatedAt))
+	case w.At.Before(e.Since) && e.Prior == nil:
+		q.note("The task had no timer then, or another one that is not known any more; the present one counts since %s.", q.stamp(e.Since))
+	case w.At.Before(e.Since):
+		q.note("The task had another timer then, %q; it was changed at %s.", e.Prior.Timer, q.stamp(e.Since))
+	case q.rule == nil:
+		q.note("The task has no timer; it runs when it is asked for.")
+	case w.Instant.IsZero():
+		q.note("Nothing was due yet; the timer counts since %s.", q.stamp(e.Since))
+	}
+	switch {
+	case e.Paused:
+		q.note("The task is paused since %s.", q.stamp(e.PausedAt))
+	case !w.Instant.IsZero() && e.PausedFor(w.Instant):
+		q.note("The task was paused from %s to %s.", q.stamp(e.PausedAt), q.stamp(e.ResumedAt))
+	}
+}
+
+// look finds out what became of the instant.
+func (q *inquiry) look(ctx context.Context) (err error) {
+	m, w, i := q.m, q.why, q.why.Instant
+	if q.settled, err = m.History.Settled(ctx, w.Task, i.Add(-time.Second), i); err != nil {
+		return err
+	}
+	if w.Backfilled, err = m.History.Backfilled(ctx, w.Task, i.Add(-time.Second), i); err != nil {
+		return err
+	}
+	m.view.with(func() {
+		q.outlook = m.view.state.Outlook(w.Task, i)
+		for _, p := range m.view.processes {
+			if job.Ref(p.Group, p.Name) == w.Task && p.Instant.Equal(i) && p.Trigger.Accounts() {
+				q.alive = append(q.alive, p)
+			}
+		}
+	})
+	if q.entry.Task.Kind.Kind().Claimed() {
+		q.rank()
+		a, err := q.ofTask(ctx)
+		w.Answers = append(w.Answers, a)
+		return err
+	}
+	return q.ofNodes(ctx)
+}
+
+// rank lists the candidates in the order in which they try the instant.
+func (q *inquiry) rank() {
+	key := string(job.FiringID(q.why.Task, "", q.why.Instant))
+	var bound []job.NodeID
+	online := map[job.NodeID]bool{}
+	for _, p := range q.placing {
+		if p.Bound {
+			bound, online[p.Node] = append(bound, p.Node), p.Online
+		}
+	}
+	slices.SortFunc(bound, func(a, b job.NodeID) int { return job.CompareRank(key, a, b) })
+	for n, id := range bound {
+		q.why.Candidates = append(q.why.Candidates, client.WhyCandidate{Node: id, Rank: n + 1, Online: online[id]})
+	}
+}
+
+// told makes an answer of a record, with everything but its output.
+func (q *inquiry) told(ctx context.Context, r job.ExecutionRecord) client.WhyAnswer {
+	if whole, err := q.m.History.Record(ctx, r.ID); err == nil {
+		r = whole
+	}
+	r.Output, r.Result = "", nil
+	return client.WhyAnswer{Node: r.Node, State: string(r.Outcome), Reason: r.Reason, Record: &r}
+}
+
+// inTransit finds a record that is on its way to history.
+func (q *inquiry) inTransit(ctx context.Context, id job.RunID, nodes ...job.NodeID) (*client.WhyAnswer, error) {
+	for _, n := range nodes {
+		r, err := q.m.store().Records().Get(ctx, string(n), string(id))
+		switch {
+		case err == nil:
+			rec := r.Clone()
+			rec.Output, rec.Result = "", nil
+			return &client.WhyAnswer{
+				Node: rec.Node, State: client.WhyEnded, Reason: fmt.Sprintf("it ended as %s, and its record is on its way to history", r.Outcome), Record: &rec,
+			}, nil
+		case !job.IsNotFound(err):
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (q *inquiry) runs(p *job.Process) client.WhyAnswer {
+	return client.WhyAnswer{Node: p.NodeID, State: client.WhyRunning, Since: p.Time, Reason: fmt.Sprintf("run %s is alive, attempt %d, pid %s", p.Run, max(p.Attempt, 1), p.ID)}
+}
