@@ -16,6 +16,9 @@ import (
 // fileFlags say which task files a command reads.
 type fileFlags struct {
 	files []string
+	// ics are the iCalendar files among them, which read leaves out.
+	ics   []string
+	set   []*client.CalendarView // what became of them
 	prune bool
 	group []string
 }
@@ -59,6 +62,7 @@ func (f *fileFlags) read(c *cli, cmd *cobra.Command) ([]job.Task, error) {
 		}
 	}
 	var faults job.Faults
+	f.ics, paths = iCalendars(paths)
 	tasks, err := job.ReadTaskFiles(paths)
 	if err := gather(&faults, err); err != nil {
 		return nil, err
@@ -96,9 +100,11 @@ func (c *cli) applyCommand() *cobra.Command {
 	var f fileFlags
 	dry := false
 	cmd := &cobra.Command{
-		Use: "apply -f FILE", Short: "Create or change tasks from files",
-		Long: "Create or change the tasks of files. Nothing is written unless all of them are valid. Applying again changes nothing.",
+		Use: "apply -f FILE", Short: "Create or change tasks and calendars from files",
+		Long: "Create or change the tasks of files. Nothing is written unless all of them are valid. Applying again changes nothing.\n" +
+			"An iCalendar file (*.ics) becomes the calendar of its name, before the tasks.",
 		Example: "  rota apply -f tasks.yaml\n" +
+			"  rota apply -f holidays.ics -f tasks.yaml\n" +
 			"  rota apply -f tasks/ --prune --dry-run\n" +
 			"  generate | rota apply -f -",
 		Args: arguments(0, 0, ""),
@@ -118,6 +124,9 @@ func (c *cli) applyCommand() *cobra.Command {
 		note := ""
 		if dry {
 			note = " (dry run)"
+		}
+		for _, v := range f.set {
+			c.toldCalendar(v, *out, dry)
 		}
 		for _, a := range applied {
 			if *out == asName {
@@ -143,12 +152,26 @@ func (c *cli) apply(cmd *cobra.Command, f *fileFlags, dry bool) ([]client.Applie
 	if err != nil {
 		return nil, err
 	}
-	if len(tasks) == 0 && len(prune) == 0 {
+	calendars, err := c.readCalendars(f.ics)
+	if err != nil {
+		return nil, err
+	}
+	if len(tasks) == 0 && len(prune) == 0 && len(calendars) == 0 {
 		return nil, job.Errorf(job.CodeInvalid, "the files have no tasks")
 	}
 	cl, err := c.client()
 	if err != nil {
 		return nil, err
+	}
+	for _, cal := range calendars {
+		v, err := cl.SetCalendar(cmd.Context(), cal, dry)
+		if err != nil {
+			return nil, err
+		}
+		f.set = append(f.set, v)
+	}
+	if len(tasks) == 0 && len(prune) == 0 {
+		return []client.Applied{}, nil
 	}
 	return cl.Apply(cmd.Context(), tasks, client.ApplyOptions{DryRun: dry, Prune: prune})
 }
@@ -183,7 +206,15 @@ func (c *cli) checkCommand() *cobra.Command {
 		if err := faults.Err(""); err != nil {
 			return err
 		}
-		c.sayf("%s, and nothing wrong", count(len(tasks), "task"))
+		calendars, err := c.readCalendars(f.ics)
+		if err != nil {
+			return err
+		}
+		what := count(len(tasks), "task")
+		if len(calendars) > 0 {
+			what += ", " + count(len(calendars), "calendar")
+		}
+		c.sayf("%s, and nothing wrong", what)
 		return nil
 	}
 	return cmd
@@ -217,6 +248,9 @@ func (c *cli) deleteCommand() *cobra.Command {
 		}
 		if len(args) > 1 && (args[0] == "backfill" || args[0] == "backfills" || args[0] == "bf") {
 			return c.each(args[1:], func(id string) error { return c.cancelBackfill(cmd.Context(), cl, id, false) })
+		}
+		if len(args) > 1 && (args[0] == "calendar" || args[0] == "calendars") {
+			return c.deleteCalendars(cmd.Context(), cl, args[1:])
 		}
 		if len(args) > 1 && (args[0] == "task" || args[0] == "tasks") {
 			args = args[1:]

@@ -15,7 +15,7 @@ import (
 
 func (c *cli) describeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "describe KIND NAME", Short: "Show everything about a task, a node, a record or a run",
+		Use: "describe KIND NAME", Short: "Show everything about a task, a node, a calendar, a record or a run",
 		Example: "  rota describe task nightly-backup\n  rota describe node db1\n  rota describe record nightly-backup#142",
 	}
 	cmd.AddCommand(
@@ -32,6 +32,9 @@ func (c *cli) describeCommand() *cobra.Command {
 				return nil, err
 			}
 			return cl.Node(cmd.Context(), id)
+		}),
+		c.describe("calendar NAME", []string{"calendars", "cal"}, c.completeCalendars, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
+			return cl.Calendar(cmd.Context(), name)
 		}),
 		c.describe("record TASK#N", []string{"records", "rec", "r"}, c.completeTasks, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
 			return record(cmd.Context(), cl, name)
@@ -78,6 +81,8 @@ func (c *cli) describe(use string, aliases []string, complete cobra.CompletionFu
 			p.task(v)
 		case *client.NodeView:
 			p.node(v)
+		case *client.CalendarView:
+			p.calendar(v)
 		case *job.ExecutionRecord:
 			p.record(v)
 		case *client.RunView:
@@ -192,6 +197,9 @@ func (p *page) node(v *client.NodeView) {
 		p.line("CPUs", fmt.Sprint(v.Facts.CPUs))
 	}
 	p.line("Version", v.Facts.Version)
+	if v.Skew != nil {
+		p.line("Clock", skewText(v).text+" against the leader's")
+	}
 	p.line("Jobs", fmt.Sprint(v.Jobs))
 	p.line("Running", fmt.Sprint(v.Running))
 	if len(v.Conditions) > 0 {

@@ -80,7 +80,7 @@ func (c *cli) getCommand() *cobra.Command {
 			"  rota get nodes -o json",
 	}
 	cmd.AddCommand(
-		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getMasters(),
+		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(),
 		c.getBackfills(),
 	)
 	return kinds(cmd)

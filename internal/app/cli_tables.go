@@ -89,10 +89,10 @@ func (c *cli) jobTable(list []*job.Job) *table {
 }
 
 func (c *cli) nodeTable(list []client.NodeView) *table {
-	t := &table{head: []string{"NODE", "STATUS", "RUNNING", "JOBS", "LABELS", "SINCE", "HOST", "SYSTEM", "CPUS", "VERSION"}, wide: 5}
+	t := &table{head: []string{"NODE", "STATUS", "RUNNING", "JOBS", "LABELS", "SINCE", "CLOCK", "HOST", "SYSTEM", "CPUS", "VERSION"}, wide: 5}
 	for i := range list {
 		v := &list[i]
-		t.add(string(v.ID), nodeStatus(v), v.Running, v.Jobs, labels(v.Labels), c.when(v.Since), v.Facts.Hostname,
+		t.add(string(v.ID), nodeStatus(v), v.Running, v.Jobs, labels(v.Labels), c.when(v.Since), skewText(v), v.Facts.Hostname,
 			strings.Trim(v.Facts.OS+"/"+v.Facts.Arch, "/"), v.Facts.CPUs, v.Facts.Version)
 	}
 	return t

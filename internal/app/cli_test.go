@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -23,7 +24,11 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(leakless{m}, map[string]func(){"rota": func() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-		code := Main(ctx, os.Args[1:], OSStdio())
+		stdio := OSStdio()
+		if now, err := time.Parse(time.RFC3339, os.Getenv("NOW")); err == nil { // a script that lives on another day
+			stdio.Now = func() time.Time { return now }
+		}
+		code := Main(ctx, os.Args[1:], stdio)
 		stop()
 		os.Exit(code)
 	}})
@@ -65,7 +70,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "finish": finish, "record": addRecord, "offline": offline, "interrupt": interrupt,
+			"exits": exits, "finish": finish, "record": addRecord, "offline": offline, "interrupt": interrupt, "skew": skew,
 		},
 	})
 }
@@ -136,4 +141,11 @@ func interrupt(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, cmd := range ts.BackgroundCmds() {
 		ts.Check(cmd.Process.Signal(os.Interrupt))
 	}
+}
+
+// skew NODE SECONDS sets a node's clock ahead.
+func skew(ts *testscript.TestScript, _ bool, args []string) {
+	seconds, err := strconv.ParseFloat(args[1], 64)
+	ts.Check(err)
+	fake(ts).SetSkew(job.NodeID(args[0]), seconds)
 }
