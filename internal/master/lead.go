@@ -174,7 +174,6 @@ func (m *Master) carryOut(ctx context.Context, t *term, actions []engine.Action)
 					m.view.state.Apply(engine.Refused{Action: a})
 				}
 			}
-			m.view.moved.Broadcast()
 		})
 	}
 	if len(own) > 0 && t.whole.Load() {

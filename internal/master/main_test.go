@@ -70,7 +70,13 @@ type life struct {
 func (w *world) master(name string) *life {
 	w.t.Helper()
 	l := w.unserved(name)
-	ctx, cancel := context.WithCancel(w.ctx)
+	l.serve()
+	return l
+}
+
+// serve lets it live, until its end.
+func (l *life) serve() {
+	ctx, cancel := context.WithCancel(l.w.ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { l.Serve(ctx) })
 	l.end = sync.OnceFunc(func() {
@@ -78,13 +84,15 @@ func (w *world) master(name string) *life {
 		wg.Wait()
 		_ = l.store.Close()
 	})
-	w.t.Cleanup(l.end)
-	w.masters = append(w.masters, l)
-	return l
+	l.w.t.Cleanup(l.end)
+	l.w.masters = append(l.w.masters, l)
 }
 
-// unserved is a master that does not serve.
-func (w *world) unserved(name string) *life {
+// unserved is a master that does not serve yet.
+func (w *world) unserved(name string) *life { return w.unservedAs(name, name) }
+
+// unservedAs is one of an id, whose connection has a name.
+func (w *world) unservedAs(id, name string) *life {
 	s := w.mem.Client(name)
 	w.t.Cleanup(func() { _ = s.Close() })
 	log := slog.New(slog.DiscardHandler)
@@ -94,7 +102,7 @@ func (w *world) unserved(name string) *life {
 	h := &faulty{History: w.db}
 	return &life{
 		name: name, w: w, hist: h, store: s,
-		Master: master.New(master.Options{ID: name, Version: "test", Store: s, History: h, Lease: lease, Logger: log}),
+		Master: master.New(master.Options{ID: id, Version: "test", Store: s, History: h, Lease: lease, Logger: log}),
 	}
 }
 

@@ -40,7 +40,9 @@ func TestRunThroughItsLife(t *testing.T) {
 		}
 		p := &job.Process{ID: "42", JobID: d.Job.ID, Group: "default", Name: "a", NodeID: "n1", Run: run, Time: time.Now()}
 		n.ss.SetProcess(p)
-		w.until("the process is seen", func() bool { v, err := other.RunState(w.ctx, run); return err == nil && v.Process != nil })
+		for _, m := range w.masters {
+			w.until("the process is seen", func() bool { v, err := m.RunState(w.ctx, run); return err == nil && v.Process != nil })
+		}
 		state(job.StateRunning)
 		if v, err := m.Task(w.ctx, job.Ref("", "a")); err != nil || v.Running != 1 { // ancestor 37
 			t.Errorf("running: %+v, %v", v, err)
@@ -60,7 +62,9 @@ func TestRunThroughItsLife(t *testing.T) {
 		})
 		n.ss.UnsetProcess(p)
 		n.handOver(ended(d.Job, run, job.Killed))
-		w.until("the process is gone", func() bool { l, err := m.Processes(w.ctx, master.JobFilter{}); return err == nil && len(l) == 0 })
+		for _, m := range w.masters {
+			w.until("the process is gone", func() bool { l, err := m.Processes(w.ctx, master.JobFilter{}); return err == nil && len(l) == 0 })
+		}
 		state(job.StateRunning)
 		m.hist.set(nil)
 		w.recorded(1)
@@ -92,7 +96,7 @@ func TestSameKeySameRuns(t *testing.T) {
 		}
 		w.until("the other one knows the tasks", func() bool {
 			l, err := other.Tasks(w.ctx, "", "")
-			return err == nil && len(l) == 3
+			return err == nil && len(l) == 3 && !slices.ContainsFunc(l, func(v master.TaskView) bool { return len(v.Nodes) != 3 })
 		})
 		same := func(when string) {
 			t.Helper()
