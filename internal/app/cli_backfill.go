@@ -133,10 +133,11 @@ func (c *cli) awaitBackfill(ctx context.Context, cl *client.Client, id string, l
 		case err != nil && job.CodeOf(err) != job.CodeUnavailable:
 			return err
 		case err == nil && v.Done():
-			if done, err := c.encode(out, v); done {
+			if done, err := c.encode(out, v); err != nil {
 				return err
+			} else if !done {
+				c.sayf("backfill %s is %s: %s", id, v.State, outcomesText(v))
 			}
-			c.sayf("backfill %s is %s: %s", id, v.State, outcomesText(v))
 			if v.Outcomes[job.Success] < v.Total {
 				return &exitError{exitFailed}
 			}

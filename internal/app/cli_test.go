@@ -70,7 +70,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "finish": finish, "record": addRecord, "offline": offline, "interrupt": interrupt, "skew": skew,
+			"exits": exits, "finish": finish, "record": addRecord, "offline": offline, "backfills": finishBackfills, "interrupt": interrupt, "skew": skew,
 		},
 	})
 }
@@ -133,6 +133,11 @@ func addRecord(ts *testscript.TestScript, _ bool, args []string) {
 // offline NODE takes a node off line.
 func offline(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(fake(ts).SetOnline(job.NodeID(args[0]), false))
+}
+
+// backfills OUTCOME ends every backfill.
+func finishBackfills(ts *testscript.TestScript, _ bool, args []string) {
+	fake(ts).FinishBackfills(job.Outcome(args[0]))
 }
 
 // interrupt interrupts the commands in the background once they wait.
