@@ -119,6 +119,15 @@ func (f *filters) names() error {
 	return nil
 }
 
+// known explains a list that is empty because the node that was named does not exist.
+func (f *filters) known(ctx context.Context, cl *client.Client) error {
+	if f.node == "" {
+		return nil
+	}
+	_, err := cl.Node(ctx, job.NodeID(f.node))
+	return err
+}
+
 // jobs is the filter of jobs and processes.
 func (f *filters) jobs() (client.JobFilter, error) {
 	err := f.names()

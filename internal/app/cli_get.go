@@ -51,8 +51,11 @@ func (l listing[T]) command(c *cli) *cobra.Command {
 		if f.limit > 0 && len(list) > f.limit {
 			list = list[:f.limit]
 		}
-		if list == nil {
+		if len(list) == 0 {
 			list = []T{}
+			if err := f.known(cmd.Context(), cl); err != nil {
+				return err
+			}
 		}
 		if done, err := c.encode(*out, list); done {
 			return err
