@@ -15,8 +15,8 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-// up starts a whole program, and gives a client of it and a way to run commands against it.
-func up(t *testing.T, data string) (*Server, *client.Client, func(args ...string) (string, int)) {
+// whole starts a whole program, and gives a client of it and a way to run commands against it.
+func whole(t *testing.T, data string) (*Server, *client.Client, func(args ...string) (string, int)) {
 	t.Helper()
 	s, err := Start(t.Context(), ServerConfig{Role: RoleUp, Data: data, Listen: "127.0.0.1:0", Name: "n1", Lease: 2 * time.Second, LogLevel: "error"}, t.Output())
 	if err != nil {
@@ -87,7 +87,7 @@ func awaitBackfill(t *testing.T, cl *client.Client, id string) *client.BackfillV
 func TestBackfillEndToEnd(t *testing.T) {
 	t.Parallel()
 	data, log := t.TempDir(), filepath.Join(t.TempDir(), "log")
-	s, cl, rota := up(t, data)
+	s, cl, rota := whole(t, data)
 	ctx := t.Context()
 	task := job.Task{
 		Name: "report", Command: job.Line(fmt.Sprintf(`echo "$ROTA_INSTANT {{ params.MODE }}" >> %s; case $ROTA_INSTANT in *04:00:00Z) exit 3;; esac`, log)),
@@ -157,7 +157,7 @@ func TestBackfillEndToEnd(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, cl, rota = up(t, data)
+	_, cl, rota = whole(t, data)
 	v = awaitBackfill(t, cl, a.Backfill.ID)
 	if v.Ended != 20 || v.State != client.BackfillFinished {
 		t.Errorf("%+v", v)
@@ -205,7 +205,7 @@ func TestBackfillEndToEnd(t *testing.T) {
 // Cancelled, a backfill starts nothing more; killed, it ends what runs too.
 func TestBackfillCancelled(t *testing.T) {
 	t.Parallel()
-	_, cl, rota := up(t, t.TempDir())
+	_, cl, rota := whole(t, t.TempDir())
 	ctx := t.Context()
 	begun := filepath.Join(t.TempDir(), "begun")
 	task := job.Task{Name: "long", Command: job.Line("echo x >> " + begun + "; exec sleep 600"), Timer: "0 * * * *"}

@@ -172,6 +172,7 @@ func testSettled(t *testing.T, d *DB) {
 			rt.Fatalf("(%d, %d]: got %v, want %v", from, to, sorted(ids), sorted(want))
 		}
 	})
+	testBackfilled(t, d)
 	got, err := d.Settled(context.Background(), job.Ref("no", "task"), time.Time{}, epoch)
 	if err != nil || len(got) != 0 {
 		t.Errorf("settled instants of no task: %v, %v", got, err)
@@ -239,4 +240,31 @@ func testErrors(t *testing.T, d *DB) {
 	wantCode(t, err, job.CodeUnavailable)
 	_, err = d.Insert(ctx, []job.ExecutionRecord{record(job.Ref("g", "t"), "x", job.Success, epoch)})
 	wantCode(t, err, job.CodeUnavailable)
+}
+
+// testBackfilled holds what the timer brought about apart from what was backfilled.
+func testBackfilled(t *testing.T, d *DB) {
+	ref, ctx := job.Ref("g", "backfilled"), context.Background()
+	var recs []job.ExecutionRecord
+	for i, trigger := range []job.Trigger{job.TriggerTimer, job.TriggerBackfill, job.TriggerRetry, job.TriggerCatchup, job.TriggerRun, job.TriggerNext} {
+		r := record(ref, "backfilled-"+string(trigger), job.Success, epoch.Add(time.Duration(i)*time.Second))
+		r.Instant, r.Trigger = epoch, trigger
+		recs = append(recs, r)
+	}
+	if _, err := d.Insert(ctx, recs); err != nil {
+		t.Fatal(err)
+	}
+	settled, err := d.Settled(ctx, ref, epoch.Add(-time.Second), epoch)
+	if err != nil || len(settled) != 3 {
+		t.Errorf("settled: %v %v", settled, err)
+	}
+	for _, r := range settled {
+		if !r.Trigger.Accounts() {
+			t.Errorf("%s settles an instant", r.Trigger)
+		}
+	}
+	backfilled, err := d.Backfilled(ctx, ref, epoch.Add(-time.Second), epoch)
+	if err != nil || len(backfilled) != 1 || backfilled[0].Trigger != job.TriggerBackfill || backfilled[0].ID != "backfilled-backfill" {
+		t.Errorf("backfilled: %v %v", backfilled, err)
+	}
 }
