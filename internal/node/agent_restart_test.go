@@ -259,23 +259,22 @@ func TestBeginsAreInOrder(t *testing.T) {
 // A run that was refused stays so when the agent is killed before anybody hears of it.
 func TestRefusedDispatchAfterCrash(t *testing.T) {
 	inWorld(t, func(w *world) {
-		a := w.prepare("n1", "")
-		a.runner.behave = func(x *doubleExec) { x.takes(time.Hour) }
-		a.run()
-		synctest.Wait()
-		w.mem.OnCall(func(_ context.Context, c store.Call) error { // no record gets through
-			if c.Op == "txn" && strings.Contains(fmt.Sprint(c.Keys), "/records/") {
-				return store.ErrCut
+		full := func(o *Options) { o.Window = 1 }
+		a := w.prepare("n1", "", full)
+		a.runner.behave = func(x *doubleExec) {
+			if x.pid > 1 {
+				x.takes(time.Hour)
 			}
-			return nil
-		})
+		}
+		a.run()
 		j := newJob(t, "a", "")
+		first := w.record(w.ask(j, "zero")) // fills the window
 		w.ask(j, "one")
 		second := w.ask(j, "two")
 		w.wait("it is refused", func() bool { return a.spool.waiting() == 1 })
-		b := w.start("n1", a.crash())
+		b := w.start("n1", a.crash(), full)
 		w.until(time.Since(epoch) + 5*time.Second)
-		w.mem.OnCall(nil)
+		w.do(store.DeleteRecord("n1", first.ID, 0)) // there is room again
 		if rec := w.record(second); rec.Outcome != job.Skipped || len(b.runner.started()) > 0 {
 			t.Errorf("%s; %d runs", rec.Outcome, len(b.runner.started()))
 		}
