@@ -50,7 +50,8 @@ func newView(m *Master) *view {
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
 		jobs: map[string]jobAt{}, perNode: map[job.NodeID]int{}, processes: map[string]*job.Process{},
 		dispatch: map[job.RunID]*job.Dispatch{}, backfills: map[string]*job.Backfill{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
-		bad: map[string]string{}, badJobs: map[string]int64{}, changed: make(chan struct{}, 1),
+		calendars: map[string]*job.CalendarEntry{},
+		bad:       map[string]string{}, badJobs: map[string]int64{}, changed: make(chan struct{}, 1),
 		clocks:   clocks{of: map[job.NodeID]*clock{}},
 		unsynced: 1, // until all collections are being watched
 	}

@@ -1,0 +1,167 @@
+package master_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rota-dev/rota/internal/master"
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// A calendar that is set, changed and deleted: the tasks that name it follow it, and it stays for as long as one does.
+func TestCalendars(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		if _, err := w.admin.Nodes().Put(w.ctx, &job.Node{ID: "n1", CreatedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		w.until("the node is known", func() bool { n, err := m.Nodes(w.ctx); return err == nil && len(n) == 1 })
+		task := job.Task{Name: "a", Command: job.Args("true"), Timer: "0 9 * * *", Exclude: []string{"calendar:holidays"}}
+		_, err := m.Apply(w.ctx, []job.Task{task}, master.ApplyOptions{})
+		if err == nil || !strings.Contains(err.Error(), "there is no calendar holidays") {
+			t.Fatalf("%v", err)
+		}
+		v, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: []string{"2000-01-02"}}, false)
+		if err != nil || v.Change != master.Created {
+			t.Fatalf("%+v, %v", v, err)
+		}
+		near := task
+		near.Exclude = []string{"calendar:holiday"}
+		if _, err := m.Apply(w.ctx, []job.Task{near}, master.ApplyOptions{}); err == nil || !strings.Contains(err.Error(), "did you mean holidays?") {
+			t.Errorf("%v", err)
+		}
+		if _, err := m.Apply(w.ctx, []job.Task{task}, master.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		first := func() time.Time {
+			v, err := m.Task(w.ctx, task.Ref())
+			if err != nil || len(v.Next) == 0 {
+				t.Fatalf("%+v, %v", v, err)
+			}
+			return v.Next[0]
+		}
+		if d := first(); d.Day() != 1 {
+			t.Errorf("next is %s", d)
+		}
+		jobs := func() *job.Job {
+			list, _, err := w.admin.Jobs().List(w.ctx)
+			if err != nil || len(list) != 1 {
+				t.Fatalf("%v, %v", list, err)
+			}
+			return list[0]
+		}
+		if r := jobs().Rules; !slices.Equal(r.Calendars["holidays"], []string{"2000-01-02"}) {
+			t.Errorf("%+v", r)
+		}
+		// Nothing is written by a dry run, nor where nothing changes.
+		other := job.Calendar{Name: "holidays", Ranges: []string{"2000-01-01", "2000-01-02"}}
+		if v, err := m.SetCalendar(w.ctx, other, true); err != nil || v.Change != master.Configured || first().Day() != 1 {
+			t.Errorf("%+v, %v", v, err)
+		}
+		if v, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: []string{"2000-01-02", "2000-01-02"}}, false); err != nil || v.Change != master.Unchanged {
+			t.Errorf("%+v, %v", v, err)
+		}
+		// It is placed when the answer comes.
+		time.Sleep(time.Minute)
+		if v, err := m.SetCalendar(w.ctx, other, false); err != nil || v.Change != master.Configured || len(v.Tasks) != 1 {
+			t.Errorf("%+v, %v", v, err)
+		}
+		if j := jobs(); len(j.Rules.Calendars["holidays"]) != 2 || j.Prior == nil || first().Day() != 3 {
+			t.Errorf("%s, next %s", j, first())
+		}
+		if err := m.DeleteCalendar(w.ctx, "holidays"); !job.IsConflict(err) || !strings.Contains(err.Error(), "default/a") {
+			t.Errorf("%v", err)
+		}
+		// A rule that would grow beyond its bounds is refused, whichever way it grows.
+		var many []string
+		for d := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC); len(many) < 4000; d = d.Add(48 * time.Hour) {
+			many = append(many, d.Format(time.DateOnly))
+		}
+		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "many", Ranges: many}, false); err != nil {
+			t.Fatal(err)
+		}
+		both := task
+		both.Exclude = append(slices.Clone(task.Exclude), "calendar:many")
+		if _, err := m.Apply(w.ctx, []job.Task{both}, master.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: many[:2000]}, false); err == nil || !strings.Contains(err.Error(), "default/a") {
+			t.Errorf("%v", err)
+		}
+		if err := m.Delete(w.ctx, task.Ref(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.DeleteCalendar(w.ctx, "holidays"); err != nil {
+			t.Error(err)
+		}
+		if err := m.DeleteCalendar(w.ctx, "holidays"); !job.IsNotFound(err) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// A clock that is off is measured against the leader's, also by a master that does not lead and whose own is off.
+func TestClocksAreMeasured(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		follower := w.unserved("m2")
+		follower.Options.Now = func() time.Time { return time.Now().Round(0).Add(-time.Hour) }
+		follower.serve()
+		for _, id := range []job.NodeID{"n1", "n2", "n3"} {
+			if _, err := w.admin.Nodes().Put(w.ctx, &job.Node{ID: id, CreatedAt: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ahead := map[job.NodeID]time.Duration{"n1": 0, "n2": 10 * time.Minute, "n3": -3 * time.Second}
+		sessions := map[job.NodeID]*store.Session{}
+		for id := range ahead {
+			s, err := w.admin.Join(w.ctx, job.Presence{Node: id, Session: "s-" + string(id)}, lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sessions[id] = s
+		}
+		beat := func(delay time.Duration) {
+			for id, s := range sessions {
+				if err := s.PutClock(w.ctx, time.Now().Round(0).Add(ahead[id]-delay)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(20 * time.Second)
+		}
+		w.until("the follower listens", func() bool { return follower.Ready(w.ctx) == nil })
+		beat(0)
+		beat(2 * time.Second) // a sample that was long on its way says nothing
+		for _, l := range []*life{m, follower} {
+			for id, want := range ahead {
+				w.until("the clock of "+string(id)+" is known to "+l.name, func() bool {
+					n, err := l.Node(w.ctx, id)
+					return err == nil && n.Skew != nil && *n.Skew-want.Seconds() < 0.1 && want.Seconds()-*n.Skew < 0.1
+				})
+			}
+			reasons := strings.Join(l.Status(w.ctx).Reasons, "\n")
+			if strings.Contains(reasons, "node n1") || !strings.Contains(reasons, "the clock of node n2 is 10m0s ahead") ||
+				!strings.Contains(reasons, "the clock of node n3 is 3s behind") {
+				t.Errorf("%s says %s", l.name, reasons)
+			}
+		}
+		// Set right, it is told right within three samples; one that falls silent is not known any more.
+		ahead["n2"], ahead["n3"] = 0, 0
+		for range 3 {
+			beat(0)
+		}
+		if reasons := strings.Join(m.Status(w.ctx).Reasons, "\n"); strings.Contains(reasons, "clock") {
+			t.Error(reasons)
+		}
+		time.Sleep(3 * time.Minute)
+		if n, err := m.Node(w.ctx, "n2"); err != nil || n.Skew != nil {
+			t.Errorf("%+v, %v", n, err)
+		}
+		for _, s := range sessions {
+			_ = s.Close(w.ctx)
+		}
+	})
+}
