@@ -210,23 +210,27 @@ func (s *State) ask(b *backfill, next *job.Backfill, now time.Time) (dispatches 
 		return nil, ""
 	}
 	places, bytes := next.Parallel, 0
-	blocked := make([]bool, len(next.Lanes))
 	for i := range next.Lanes {
 		places -= next.Lanes[i].Running()
 	}
-	for places > 0 && len(dispatches) < maxAdvance && bytes < maxAdvanceBytes {
-		l := earliest(next, blocked)
-		if l < 0 {
-			break
-		}
+	if places <= 0 {
+		return nil, ""
+	}
+	for order := inOrder(next); len(order) > 0 && places > 0 && len(dispatches) < maxAdvance && bytes < maxAdvanceBytes; {
+		l := order[0]
+		order = order[1:]
 		lane := &next.Lanes[l]
 		d, why := s.backfillRun(b.spec, lane.Node, b.instants[lane.Next], now)
 		if d == nil {
-			blocked[l], waits = true, why
+			waits = why
 			continue
 		}
 		dispatches, places, bytes = append(dispatches, d), places-1, bytes+len(d.Job.String())
 		lane.Next++
+		if passOver(lane, next.Count) {
+			at, _ := slices.BinarySearchFunc(order, l, compareLanes(next))
+			order = slices.Insert(order, at, l)
+		}
 	}
 	if len(dispatches) > 0 {
 		waits = ""
@@ -234,23 +238,36 @@ func (s *State) ask(b *backfill, next *job.Backfill, now time.Time) (dispatches 
 	return dispatches, waits
 }
 
-// earliest is the lane whose next instant is the first of all, after what is settled; -1: there is none.
-func earliest(b *job.Backfill, blocked []bool) int {
-	first := -1
+// inOrder lists the lanes on which something is still to be asked for, that with the earliest instant first.
+func inOrder(b *job.Backfill) []int {
+	var order []int
 	for i := range b.Lanes {
-		l := &b.Lanes[i]
-		for l.Next < b.Count && l.Settled.Has(l.Next) {
-			l.Next++
-		}
-		if l.Next < b.Count && !blocked[i] && (first < 0 || l.Next < b.Lanes[first].Next) {
-			first = i
+		if passOver(&b.Lanes[i], b.Count) {
+			order = append(order, i)
 		}
 	}
-	return first
+	slices.SortFunc(order, compareLanes(b))
+	return order
+}
+
+// compareLanes orders the lanes of a backfill by their next instants.
+func compareLanes(b *job.Backfill) func(i, j int) int {
+	return func(i, j int) int { return cmp.Or(cmp.Compare(b.Lanes[i].Next, b.Lanes[j].Next), cmp.Compare(i, j)) }
+}
+
+// passOver passes over what needs no run, and tells whether there is more.
+func passOver(l *job.Lane, count int) bool {
+	for l.Next < count && l.Settled.Has(l.Next) {
+		l.Next++
+	}
+	return l.Next < count
 }
 
 // backfillRun makes the dispatch for an instant on a node, or on one of the engine's choice; or says why that can't be now.
 func (s *State) backfillRun(b *job.Backfill, node job.NodeID, instant, now time.Time) (*job.Dispatch, string) {
+	if n := s.nodes[node]; node != "" && n != nil && n.presence == nil { // said without much ado: there may be many
+		return nil, string(node) + ": it is offline"
+	}
 	r := Request{
 		Task: b.Ref(), Params: b.Params, Key: b.RunKey(instant), Trigger: job.TriggerBackfill, Cause: "backfill " + b.ID, Force: true,
 	}
