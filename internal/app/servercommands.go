@@ -115,7 +115,7 @@ func newServerCommands(data func() string, errs io.Writer) []*cobra.Command {
 }
 
 // runServer boots a server, applies its task files, and waits for the end.
-func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) error {
+func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) (err error) {
 	tasks, err := job.ReadTaskFiles(cfg.Files)
 	if err != nil {
 		return err
@@ -124,9 +124,9 @@ func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	if err := s.ready(ctx); err != nil {
-		return errors.Join(err, s.Close())
+		return err
 	}
 	if len(tasks) > 0 {
 		applied, err := s.apply(ctx, tasks)
@@ -142,5 +142,5 @@ func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) error {
 	if ctx.Err() != nil {
 		fmt.Fprintln(errs, "stopping: runs are ended and their records kept; interrupt again to leave at once")
 	}
-	return errors.Join(err, s.Close())
+	return err
 }

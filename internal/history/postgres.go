@@ -88,6 +88,10 @@ func postgresFault(cfg *pgx.ConnConfig, err error) error {
 				WithHint("make it the owner of the database, or GRANT CREATE ON SCHEMA public TO %s", cfg.User)
 		}
 	}
+	var network *net.OpError // the driver's own text has a line for each attempt
+	if errors.As(err, &network) {
+		err = network
+	}
 	return job.Errorf(job.CodeUnavailable, "PostgreSQL at %s is not available: %w", host, err).
 		WithHint("check that the server runs, that host and port of --db are right, and that no firewall is between")
 }

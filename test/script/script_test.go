@@ -129,7 +129,7 @@ func etcdGet(ts *testscript.TestScript, _ bool, args []string) {
 func encoded(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 func etcdCall(ts *testscript.TestScript, what, body string) string {
-	resp, err := http.Post(ts.Getenv("ETCD")+"/v3/kv/"+what, "application/json", strings.NewReader(body)) //nolint:noctx // a test
+	resp, err := http.Post(ts.Getenv("ETCD")+"/v3/kv/"+what, "application/json", strings.NewReader(body))
 	ts.Check(err)
 	defer resp.Body.Close()
 	var b bytes.Buffer

@@ -78,7 +78,8 @@ func (s *server) await(ts *testscript.TestScript, pattern *regexp.Regexp) []stri
 }
 
 var (
-	isUp   = regexp.MustCompile(`(?m)^rota (is up|master \S+ is up|node \S+ is up).*$`)
+	nodeUp = regexp.MustCompile(`(?m)^rota node \S+ is up.*\n`)
+	allUp  = regexp.MustCompile(`(?m)^  next   rota.*\n`) // the last line of the greeting
 	apiAt  = regexp.MustCompile(`(?m)^  API +(http://\S+)/api/v1/ `)
 	etcdUp = regexp.MustCompile(`ready to serve client requests`)
 )
@@ -99,12 +100,13 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 		close(s.done)
 	}()
 	ts.Value(serversKey{}).(servers)[name] = s
-	if args[0] == "etcd" {
+	switch {
+	case args[0] == "etcd":
 		s.await(ts, etcdUp)
-		return
-	}
-	s.await(ts, isUp)
-	if args[1] != "node" {
+	case args[1] == "node":
+		s.await(ts, nodeUp)
+	default:
+		s.await(ts, allUp)
 		ts.Setenv("ROTA_SERVER", s.await(ts, apiAt)[1])
 	}
 }
