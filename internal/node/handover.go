@@ -112,11 +112,15 @@ func refused(err error) bool {
 func dispatched(recs []job.ExecutionRecord) []job.RunID {
 	var runs []job.RunID
 	for i := range recs {
-		if t := recs[i].Trigger; t != job.TriggerTimer && t != job.TriggerCatchup {
+		if endsDispatch(&recs[i]) {
 			runs = append(runs, job.RunID(recs[i].ID))
 		}
 	}
 	return runs
+}
+
+func endsDispatch(rec *job.ExecutionRecord) bool {
+	return rec.Trigger != job.TriggerTimer && rec.Trigger != job.TriggerCatchup
 }
 
 func ids(recs []job.ExecutionRecord) []string {

@@ -36,6 +36,8 @@ type spool struct {
 	pending []*pendingRecord     // in the order in which they ended
 	byID    map[string]*pendingRecord
 	live    map[int]int // segment to the number of its records that are pending
+	// inherited are the runs that were asked for of which an earlier life of the agent left something.
+	inherited map[job.RunID]bool
 
 	// What is kept in memory of the records that the log has.
 	cached, cachedBytes int
@@ -54,6 +56,7 @@ type openRun struct {
 
 type pendingRecord struct {
 	id     string
+	asked  bool // it ends a dispatch
 	at     place
 	cached *job.ExecutionRecord // nil: read it back from the log
 }
@@ -82,7 +85,7 @@ func openSpoolWith(dir string, create func(path string) (logFile, error)) (*spoo
 	}
 	s := &spool{
 		dir: dir, create: create, open: map[job.RunID]*openRun{}, cursors: map[string]time.Time{},
-		byID: map[string]*pendingRecord{}, live: map[int]int{},
+		byID: map[string]*pendingRecord{}, live: map[int]int{}, inherited: map[job.RunID]bool{},
 		dirty: make(chan struct{}, 1), ready: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	segments, err := s.segments()
@@ -94,6 +97,16 @@ func openSpoolWith(dir string, create func(path string) (logFile, error)) (*spoo
 			return nil, err
 		}
 		s.seq = seq
+	}
+	for id, p := range s.byID {
+		if p.asked {
+			s.inherited[job.RunID(id)] = true
+		}
+	}
+	for id, o := range s.open {
+		if endsDispatch(&o.Record) {
+			s.inherited[id] = true
+		}
 	}
 	if err := s.rotate(); err != nil {
 		if !full(err) {
@@ -193,11 +206,12 @@ func (s *spool) orphans() []openRun {
 	return list
 }
 
-// knows tells whether a run has begun or ended here and its record is not handed over yet.
+// knows tells whether a run has begun or ended here and its record is not handed over yet. Of one that an earlier life
+// began or ended it tells so for good: its dispatch may be read just before it is handed over, and heard of after that.
 func (s *spool) knows(id job.RunID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.open[id] != nil || s.byID[string(id)] != nil
+	return s.open[id] != nil || s.byID[string(id)] != nil || s.inherited[id]
 }
 
 // waiting is how many records wait for the hand-over.
@@ -252,7 +266,7 @@ func (s *spool) enqueue(rec *job.ExecutionRecord, at place) {
 	if s.byID[rec.ID] != nil {
 		return
 	}
-	p := &pendingRecord{id: rec.ID, at: at, cached: rec}
+	p := &pendingRecord{id: rec.ID, asked: endsDispatch(rec), at: at, cached: rec}
 	s.pending = append(s.pending, p)
 	s.byID[rec.ID] = p
 	if at.length > 0 {
@@ -301,7 +315,7 @@ func (s *spool) drop(p *pendingRecord) {
 }
 
 func (s *spool) moveCursor(rec *job.ExecutionRecord) {
-	if rec.Trigger != job.TriggerTimer && rec.Trigger != job.TriggerCatchup || rec.Instant.IsZero() {
+	if endsDispatch(rec) || rec.Instant.IsZero() {
 		return
 	}
 	at := rec.Instant

@@ -325,3 +325,27 @@ func TestSpoolMemory(t *testing.T) {
 		t.Errorf("%d records of %d bytes are kept in memory", s.cached, s.cachedBytes)
 	}
 }
+
+// A run that an earlier life of the agent ended stays known when its record is handed over: word of its dispatch, read before that,
+// may come after it.
+func TestSpoolKnowsWhatItInherited(t *testing.T) {
+	s := openTestSpool(t, t.TempDir())
+	for n, trigger := range []job.Trigger{job.TriggerRun, job.TriggerRun, job.TriggerTimer} {
+		rec := testRecord(n)
+		rec.Trigger = trigger
+		must(t, s.begin(&rec))
+		if n > 0 {
+			must(t, s.end(&rec))
+		}
+	}
+	r := s.reopen(t)
+	rec := testRecord(0)
+	must(t, r.end(&rec))
+	must(t, r.ack([]string{testRecord(0).ID, testRecord(1).ID, testRecord(2).ID}))
+	if !r.knows("run000000") || !r.knows("run000001") || r.knows("run000002") {
+		t.Errorf("it knows of %v", r.inherited)
+	}
+	if r = r.reopen(t); len(r.inherited) > 0 {
+		t.Errorf("another life still knows of %v", r.inherited)
+	}
+}

@@ -127,12 +127,12 @@ func (l *life) stop() {
 // crash ends the life as kill -9 does: nothing that it does from now on counts. It returns what it leaves on its disk.
 func (l *life) crash() (dir string) {
 	l.w.Helper()
+	l.runner.die()
+	l.w.mem.Cut(l.client) // before the copy: what others have heard of is on the disk
 	dir = l.w.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(l.Dir)); err != nil {
 		l.w.Fatal(err)
 	}
-	l.runner.die()
-	l.w.mem.Cut(l.client)
 	l.cancel()
 	return dir
 }
