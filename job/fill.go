@@ -80,7 +80,8 @@ func (s *Scope) env(names []valueName) (map[string]any, error) {
 
 // missing says that a name has no value, and which near one has.
 func (s *Scope) missing(name string) error {
-	sort, known := "", map[string]string(nil)
+	var sort string
+	var known map[string]string
 	root, rest, _ := strings.Cut(name, ".")
 	switch {
 	case root == "config":

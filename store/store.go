@@ -145,7 +145,9 @@ func (s *Store) Calendars() *Collection[job.CalendarEntry] {
 }
 
 // Clocks are what clocks showed: node (empty: the leader's). Nodes write theirs by [Session.PutClock].
-func (s *Store) Clocks() *Collection[job.ClockSample] { return &Collection[job.ClockSample]{s, clockKind} }
+func (s *Store) Clocks() *Collection[job.ClockSample] {
+	return &Collection[job.ClockSample]{s, clockKind}
+}
 
 // Replacements are runs that wait for the end of another: node, run. Sessions write them.
 func (s *Store) Replacements() *Collection[job.Replacement] {

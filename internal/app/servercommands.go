@@ -72,6 +72,9 @@ func newServerCommands(data func() string, errs io.Writer) []*cobra.Command {
 	run := func(role Role, f *serverFlags) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) (err error) {
 			f.cfg.Role, f.cfg.Data = role, data()
+			if f.cfg.Ephemeral && cmd.Flags().Changed("data") {
+				return usagef("leave one of them out", "--ephemeral keeps nothing, and --data says where to keep it")
+			}
 			if f.cfg.Labels, err = parseLabels(f.labels); err != nil {
 				return err
 			}

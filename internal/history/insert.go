@@ -34,8 +34,8 @@ func (d *DB) Insert(ctx context.Context, recs []job.ExecutionRecord) ([]bool, er
 	if err != nil {
 		return nil, err
 	}
-	for i, r := range rows {
-		s := b.standing[r.id]
+	for i := range recs {
+		s := b.standing[rows[i].id]
 		recs[i].Number, recs[i].IsHandle = s.number, s.handled
 	}
 	return b.stored, nil
