@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -24,7 +25,12 @@ const maxFaults = 100
 // several. The tasks are complete and valid. Every fault of the file is reported in one [Error] of [CodeInvalid], with line
 // and column; file is the name by which they are told.
 func ReadTasks(file string, data []byte) ([]Task, error) {
-	r := &fileReader{}
+	return CheckTasks(file, data, time.Time{})
+}
+
+// CheckTasks is [ReadTasks] that also refuses timers without an instant after now.
+func CheckTasks(file string, data []byte, now time.Time) ([]Task, error) {
+	r := &fileReader{now: now}
 	tasks := r.read(file, data)
 	if err := r.err(); err != nil {
 		return nil, err
@@ -34,8 +40,11 @@ func ReadTasks(file string, data []byte) ([]Task, error) {
 
 // ReadTaskFiles reads files, and of folders the *.yaml, *.yml and *.json in them and below, sorted, but nothing
 // whose name begins with a dot. The faults of all files are reported in one error; a task must not stand in two of them.
-func ReadTaskFiles(paths []string) ([]Task, error) {
-	r := &fileReader{}
+func ReadTaskFiles(paths []string) ([]Task, error) { return CheckTaskFiles(paths, time.Time{}) }
+
+// CheckTaskFiles is [ReadTaskFiles] that also refuses timers without an instant after now.
+func CheckTaskFiles(paths []string, now time.Time) ([]Task, error) {
+	r := &fileReader{now: now}
 	var tasks []Task
 	var seen []string
 	for _, p := range paths {
@@ -87,6 +96,7 @@ func DecodeTask(data []byte) (Task, error) {
 type fileReader struct {
 	faults []FieldError
 	seen   map[TaskRef]string // where a task stands
+	now    time.Time          // timers must fire after it; zero: whenever
 }
 
 func (r *fileReader) err() error {
@@ -189,6 +199,9 @@ func (r *fileReader) task(d *decoder, n *yaml.Node, path string) Task {
 	}
 	var f Faults
 	t.check(&f, prefix)
+	if !r.now.IsZero() {
+		t.checkFires(&f, prefix, r.now)
+	}
 	for _, fault := range f.Fields {
 		if !slices.ContainsFunc(unread, func(u FieldError) bool { return covers(u.Path, fault.Path) }) {
 			d.faults = append(d.faults, d.locate(fault))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,8 +49,9 @@ func (f *fileFlags) groups(tasks []job.Task) ([]string, error) {
 	return slices.Compact(groups), nil
 }
 
-// read reads every task of every file; all their faults come in one error.
-func (f *fileFlags) read(c *cli, cmd *cobra.Command) ([]job.Task, error) {
+// read reads every task of every file; all their faults come in one error. Where now is not zero, timers that never
+// fire after it are among them.
+func (f *fileFlags) read(c *cli, cmd *cobra.Command, now time.Time) ([]job.Task, error) {
 	if len(f.files) == 0 {
 		return nil, usagef("usage: "+cmd.UseLine(), "%s needs -f FILE, a folder, or - for stdin", cmd.CommandPath())
 	}
@@ -63,7 +65,7 @@ func (f *fileFlags) read(c *cli, cmd *cobra.Command) ([]job.Task, error) {
 	}
 	var faults job.Faults
 	f.ics, paths = iCalendars(paths)
-	tasks, err := job.ReadTaskFiles(paths)
+	tasks, err := job.CheckTaskFiles(paths, now)
 	if err := gather(&faults, err); err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func (f *fileFlags) read(c *cli, cmd *cobra.Command) ([]job.Task, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read stdin: %w", err)
 		}
-		more, err := job.ReadTasks("stdin", text)
+		more, err := job.CheckTasks("stdin", text, now)
 		if err := gather(&faults, err); err != nil {
 			return nil, err
 		}
@@ -144,7 +146,7 @@ func (c *cli) applyCommand() *cobra.Command {
 }
 
 func (c *cli) apply(cmd *cobra.Command, f *fileFlags, dry bool) ([]client.Applied, error) {
-	tasks, err := f.read(c, cmd)
+	tasks, err := f.read(c, cmd, time.Time{})
 	if err != nil {
 		return nil, err
 	}
@@ -185,25 +187,8 @@ func (c *cli) checkCommand() *cobra.Command {
 	}
 	f.file(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		tasks, err := f.read(c, cmd)
+		tasks, err := f.read(c, cmd, c.Now())
 		if err != nil {
-			return err
-		}
-		var faults job.Faults
-		for i := range tasks {
-			t := &tasks[i]
-			if err := t.NeverFires(c.Now()); err != nil {
-				var never job.Faults
-				if err := gather(&never, err); err != nil {
-					return err
-				}
-				for _, n := range never.Fields {
-					n.Path = t.Ref().String() + ": " + n.Path
-					faults.Fields = append(faults.Fields, n)
-				}
-			}
-		}
-		if err := faults.Err(""); err != nil {
 			return err
 		}
 		calendars, err := c.readCalendars(f.ics)
@@ -259,7 +244,7 @@ func (c *cli) deleteCommand() *cobra.Command {
 			if len(args) > 0 {
 				return usagef("", "give names or -f, not both")
 			}
-			tasks, err := f.read(c, cmd)
+			tasks, err := f.read(c, cmd, time.Time{})
 			if err != nil {
 				return err
 			}
