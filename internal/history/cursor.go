@@ -3,6 +3,7 @@ package history
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"math"
 
 	"github.com/rota-dev/rota/job"
@@ -36,7 +37,8 @@ func parseCursor(s string) (place, error) {
 		return first, nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) != 17 || b[0] != cursorVersion {
+	// The decoder passes over line breaks, which no cursor has.
+	if err != nil || len(b) != 17 || b[0] != cursorVersion || strings.ContainsAny(s, "\r\n") {
 		return place{}, job.Errorf(job.CodeInvalid, "the cursor %.40q is not one that a list of records returned", s).
 			WithHint("leave it out to begin with the newest record")
 	}
