@@ -3,8 +3,8 @@ package history
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"strings"
 	"math"
+	"strings"
 
 	"github.com/rota-dev/rota/job"
 )

@@ -106,7 +106,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("11193 (st) R 11164 11156 6982 0 -1 4194304 214 0 0 0 0 0 0 0 20 0 4 0 174919 1256628224 514"))
 	f.Add([]byte("1 (a) b) S (x) Z 1 2 3 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99 0"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, ok := parseStat(b); ok && (p.pid < -1 || p.state == 0) {
+		if p, ok := parseStat(b); ok && (p.pid < 1 || p.state == 0) {
 			t.Errorf("%q became %+v", b, p)
 		}
 	})

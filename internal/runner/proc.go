@@ -82,7 +82,7 @@ func parseStat(b []byte) (p proc, ok bool) {
 		return proc{}, false
 	}
 	p.pid, ok = number(b[:open-1])
-	if !ok {
+	if !ok || p.pid < 1 {
 		return proc{}, false
 	}
 	rest := b[end+2:]
@@ -94,7 +94,7 @@ func parseStat(b []byte) (p proc, ok bool) {
 		rest = after
 		switch field {
 		case 3:
-			if len(word) != 1 {
+			if len(word) != 1 || word[0] < 'A' || word[0] > 'z' {
 				return proc{}, false
 			}
 			p.state, ok = word[0], true
