@@ -15,15 +15,10 @@ func MarshalTasks(tasks []Task) ([]byte, error) {
 	for i := range tasks {
 		t := tasks[i]
 		t.omitDefaults()
-		data, err := json.Marshal(&t)
+		n, err := t.node()
 		if err != nil {
-			return nil, Errorf(CodeInvalid, "write task %s: %w", t.Ref(), err)
+			return nil, err
 		}
-		n, fault := parseJSON(data)
-		if fault != nil {
-			return nil, Errorf(CodeInternal, "write task %s: %s", t.Ref(), fault.Message)
-		}
-		readable(n, 0)
 		list.Content = append(list.Content, n)
 	}
 	if len(tasks) == 0 {
@@ -32,7 +27,34 @@ func MarshalTasks(tasks []Task) ([]byte, error) {
 	root := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{
 		{Kind: yaml.ScalarNode, Tag: "!!str", Value: "tasks"}, list,
 	}}
-	return yaml.Dump(root, yaml.WithLineWidth(-1), yaml.WithCompactSeqIndent(false))
+	return dump(root)
+}
+
+// MarshalTask writes one task alone, with all that it says, as [MarshalTasks] writes it in a list.
+func MarshalTask(t *Task) ([]byte, error) {
+	n, err := t.node()
+	if err != nil {
+		return nil, err
+	}
+	return dump(n)
+}
+
+func dump(n *yaml.Node) ([]byte, error) {
+	return yaml.Dump(n, yaml.WithLineWidth(-1), yaml.WithCompactSeqIndent(false))
+}
+
+// node is the task as a tree, which looks as a person would write it.
+func (t *Task) node() (*yaml.Node, error) {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return nil, Errorf(CodeInvalid, "write task %s: %w", t.Ref(), err)
+	}
+	n, fault := parseJSON(data)
+	if fault != nil {
+		return nil, Errorf(CodeInternal, "write task %s: %s", t.Ref(), fault.Message)
+	}
+	readable(n)
+	return n, nil
 }
 
 // omitDefaults is the contrary of Complete.
@@ -61,7 +83,7 @@ func (t *Task) omitDefaults() {
 }
 
 // readable chooses how the nodes look: texts as blocks where they have several lines, short lists in one line.
-func readable(n *yaml.Node, depth int) {
+func readable(n *yaml.Node) {
 	n.Style = 0
 	switch n.Kind {
 	case yaml.ScalarNode:
@@ -76,7 +98,7 @@ func readable(n *yaml.Node, depth int) {
 	const width = 80
 	size := 0
 	for _, c := range n.Content {
-		readable(c, depth+1)
+		readable(c)
 		size += len(c.Value) + 4
 		if c.Kind != yaml.ScalarNode || c.Style == yaml.LiteralStyle || size > width {
 			n.Style = 0

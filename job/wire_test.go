@@ -215,6 +215,13 @@ func TestTasksRoundTrip(t *testing.T) {
 			if !back[i].Equal(&tasks[i]) {
 				t.Fatalf("found\n%+v\nwant\n%+v\n%s", back[i], tasks[i], data)
 			}
+			alone, err := job.MarshalTask(&tasks[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if one, err := job.ReadTasks("f.yaml", alone); err != nil || len(one) != 1 || !one[0].Equal(&tasks[i]) {
+				t.Fatalf("%v\n%s", err, alone)
+			}
 			b, err := json.Marshal(&tasks[i])
 			if err != nil {
 				t.Fatal(err)
@@ -224,6 +231,22 @@ func TestTasksRoundTrip(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Texts that YAML would fold, strip or take for something else come back from an editor as they were.
+func TestStrangeTextsRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"  a\nb ", "a\r\nb", "\u0085a\nb", "\u2028a\nb", "\ufeffa\nb", "\n\na\n\n", "0123", "~", "#a\nb", "a \nb", " \n a"} {
+		task := job.Task{Name: "a", Command: job.Args("echo", s), Stdin: s, Env: map[string]string{"A": s}}
+		task.Complete()
+		text, err := job.MarshalTask(&task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := job.ReadTasks("", text); err != nil || len(back) != 1 || !back[0].Equal(&task) {
+			t.Errorf("%q: %v\n%s", s, err, text)
+		}
+	}
 }
 
 // ancestor 32: the argv of a list is never joined and split again.

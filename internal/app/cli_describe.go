@@ -180,7 +180,7 @@ func (p *page) task(v *client.TaskView) {
 		}
 	}
 	p.head("Task file")
-	if text, err := toYAML(v.Task); err == nil {
+	if text, err := job.MarshalTask(&v.Task); err == nil {
 		p.text(string(text))
 	}
 }
