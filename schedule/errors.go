@@ -86,8 +86,8 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s, "?")
 }
 
-// nearest gives the candidate closest to word, letter case aside, if it is close enough to be what was meant.
-func nearest(word string, candidates []string) (string, bool) {
+// Near gives the candidate closest to word, letter case aside, if it is close enough to be what was meant.
+func Near(word string, candidates []string) (string, bool) {
 	const longest = 64
 	if word == "" || len(word) > longest {
 		return "", false

@@ -185,9 +185,9 @@ func (f *fieldParser) value(from, to int) (v int, named, ok bool) {
 	}
 	hint := ""
 	if f.names != nil {
-		near, ok := nearest(text, f.names)
+		near, ok := Near(text, f.names)
 		if !ok && len(text) > 3 { // MONDAY
-			near, ok = nearest(text[:3], f.names)
+			near, ok = Near(text[:3], f.names)
 		}
 		if ok {
 			hint = "did you mean " + near + "?"

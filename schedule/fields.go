@@ -107,7 +107,7 @@ func (p *parser) wrongCount(from, to, count int) {
 	hint := ""
 	switch word := strings.ToLower(p.expr[from:to]); {
 	case count == 1:
-		if near, ok := nearest("@"+word, macroNames); ok {
+		if near, ok := Near("@"+word, macroNames); ok {
 			hint = "did you mean " + near + "?"
 		}
 	case count < 5:

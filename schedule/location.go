@@ -134,7 +134,7 @@ func unknownZone(name string) *ParseError {
 // nearestZone looks for the whole name first, then for the city alone.
 func nearestZone(name string) (string, bool) {
 	names := ZoneNames()
-	if near, ok := nearest(name, names); ok {
+	if near, ok := Near(name, names); ok {
 		return near, true
 	}
 	cities := make([]string, len(names))
@@ -142,7 +142,7 @@ func nearestZone(name string) (string, bool) {
 		cities[i] = path.Base(n)
 	}
 	city := strings.ReplaceAll(path.Base(strings.TrimSpace(name)), " ", "_")
-	near, ok := nearest(city, cities)
+	near, ok := Near(city, cities)
 	if !ok || len(city) < 4 {
 		return "", false
 	}

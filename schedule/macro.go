@@ -40,7 +40,7 @@ func (p *parser) macro(from, to int, loc *time.Location) rule {
 	fields, ok := macros[name]
 	if !ok && name != "@reboot" {
 		hint := ""
-		if near, ok := nearest(name, macroNames); ok {
+		if near, ok := Near(name, macroNames); ok {
 			hint = "did you mean " + near + "?"
 		}
 		p.fail("timer", from, end-from, strings.Join(macroNames, ", "), hint)
