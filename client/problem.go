@@ -23,8 +23,9 @@ type Problem struct {
 // ProblemType is the content type of a Problem.
 const ProblemType = "application/problem+json"
 
-// statusOf is the one table between codes and statuses; both directions read it. A function, so that nothing can change it.
-func statusOf(code job.Code) int {
+// StatusOf is the HTTP status of a code. It is the one table between the two, which both directions read; a function, so
+// that nothing can change it.
+func StatusOf(code job.Code) int {
 	switch code {
 	case job.CodeInvalid:
 		return http.StatusUnprocessableEntity
@@ -52,13 +53,10 @@ func Codes() []job.Code {
 	}
 }
 
-// StatusOf is the HTTP status of a code.
-func StatusOf(code job.Code) int { return statusOf(code) }
-
 // CodeOf is the code of an HTTP status, for an answer that does not say its code itself, such as one of a proxy.
 func CodeOf(status int) job.Code {
 	for _, c := range Codes() {
-		if statusOf(c) == status {
+		if StatusOf(c) == status {
 			return c
 		}
 	}
@@ -87,7 +85,7 @@ func NewProblem(err error) *Problem {
 	default:
 		e = job.Errorf(job.CodeInternal, "the server failed to answer").WithHint("its log says why")
 	}
-	status := statusOf(e.Code)
+	status := StatusOf(e.Code)
 	return &Problem{
 		Title: http.StatusText(status), Status: status, Detail: e.Message, Code: e.Code, Hint: e.Hint, Fields: e.Fields,
 	}
