@@ -6,14 +6,14 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-func BenchmarkParseTemplate(b *testing.B) {
+func BenchmarkParseText(b *testing.B) {
 	for name, s := range map[string]string{
 		"plain": "pg_dump shop", "name": "pg_dump {{ config.DB }}", "expression": `{{ params.DAYS ?? "7" }}`,
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := job.ParseTemplate(s); err != nil {
+				if _, err := job.ParseText(s); err != nil {
 					b.Fatal(err)
 				}
 			}

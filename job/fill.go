@@ -155,7 +155,7 @@ func fillText(f *Faults, path, s string, scope Scope, shell bool) string {
 	if !hasValues(s) {
 		return s
 	}
-	t, err := ParseTemplate(s)
+	t, err := ParseText(s)
 	if err == nil && shell {
 		s, err = t.FillShell(scope)
 	} else if err == nil {

@@ -79,7 +79,7 @@ func FuzzDecodeTask(f *testing.F) {
 }
 
 // A template that is read can be filled, or says what has no value.
-func FuzzParseTemplate(f *testing.F) {
+func FuzzParseText(f *testing.F) {
 	for _, s := range []string{
 		"", "{{", "}}", "{{ config.A }}", `{{ "{{" }}`, "{{ config.A ?? 'b' }}", "{{ node.labels['x'] }}", "{{ {a: {b: 1}} }}", "{{ toJSON([config.A]) }}",
 		"{{ date(instant).Format(config.A) }}", "{{ let x = 1; x }}", "{{ map(1..9, #) }}", "{{ config?.A }}", "{{ config.A[1:2] }}", "{{ `}}` }}", "{{ '\\'}}' }}", "{{ 1 / 0 }}", "{{ a.b.c }}",
@@ -88,7 +88,7 @@ func FuzzParseTemplate(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		tmpl, err := job.ParseTemplate(s)
+		tmpl, err := job.ParseText(s)
 		if err != nil {
 			if job.CodeOf(err) != job.CodeInvalid {
 				t.Fatal(err)

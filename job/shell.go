@@ -26,7 +26,7 @@ const maxBrackets = 10_000
 // FillShell puts the values into a shell line, each as one quoted word: whatever it holds, the shell reads it as
 // data. It may stand by itself or in double quotes; where quoting could not hold it (in backquotes, here-documents,
 // arithmetic, ${…}, $'…', comments, single quotes, what eval or a nested sh -c would read again) it is an error.
-func (t *Template) FillShell(scope Scope) (string, error) {
+func (t *Text) FillShell(scope Scope) (string, error) {
 	places, faults := t.quoting()
 	if len(faults) > 0 {
 		f := Faults{Fields: located(t.source, faults)}
@@ -51,7 +51,7 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 
 // quoting finds out where in the shell line each value stands, by the number of its part. The line is parsed with a harmless
 // word in place of each value, both as POSIX and as bash have it, since /bin/sh is either; they must agree.
-func (t *Template) quoting() (map[int]quoting, []FieldError) {
+func (t *Text) quoting() (map[int]quoting, []FieldError) {
 	line, stands := t.standIns()
 	if len(stands) == 0 {
 		return nil, nil
@@ -79,7 +79,7 @@ type standIn struct {
 	start, end int // in the line
 }
 
-func (t *Template) standIns() (string, []standIn) {
+func (t *Text) standIns() (string, []standIn) {
 	word := "ROTAVALUE"
 	for n := 0; strings.Contains(t.source, word); n++ {
 		word = "ROTAVALUE" + strconv.Itoa(n) + "X"
@@ -99,7 +99,7 @@ func (t *Template) standIns() (string, []standIn) {
 }
 
 // sourceOffset is where in the template an offset of the line with stand-ins is.
-func (t *Template) sourceOffset(stands []standIn, off int) int {
+func (t *Text) sourceOffset(stands []standIn, off int) int {
 	at := 0 // where the present part begins in the line
 	for i, p := range t.parts {
 		size := len(p.text)
@@ -117,7 +117,7 @@ func (t *Template) sourceOffset(stands []standIn, off int) int {
 	return len(t.source)
 }
 
-func (t *Template) refuse(part int, why string) FieldError {
+func (t *Text) refuse(part int, why string) FieldError {
 	p := t.parts[part]
 	why, hint, ok := strings.Cut(why, "; ")
 	if !ok {
@@ -126,7 +126,7 @@ func (t *Template) refuse(part int, why string) FieldError {
 	return FieldError{Message: fmt.Sprintf("{{%s}} cannot be quoted here: %s", p.text, why), Hint: hint, at: place{off: p.off}}
 }
 
-func (t *Template) contexts(line string, stands []standIn, lang syntax.LangVariant) (map[int]quoting, []FieldError) {
+func (t *Text) contexts(line string, stands []standIn, lang syntax.LangVariant) (map[int]quoting, []FieldError) {
 	tree, err := syntax.NewParser(syntax.Variant(lang)).Parse(strings.NewReader(line), "")
 	if err != nil {
 		e := FieldError{Message: fmt.Sprintf("the shell line cannot be read, so its values cannot be quoted: %v", err)}

@@ -87,7 +87,7 @@ func quoted(s string) string { return strings.ReplaceAll("«"+s+"»", "\n", "\\n
 
 func fillShell(t *testing.T, line, value string) string {
 	t.Helper()
-	tmpl, err := job.ParseTemplate(line)
+	tmpl, err := job.ParseText(line)
 	if err != nil {
 		t.Fatal(line, err)
 	}
@@ -109,7 +109,7 @@ func TestShellPlacesThatAreRefused(t *testing.T) {
 		"`echo {{ config.V }}`", "echo \"`echo {{ config.V }}`\"", `eval "{{ config.V }}"`, `/bin/bash -xec "{{ config.V }}"`, `sh -o errexit -c {{ config.V }}`,
 		`echo "\{{ config.V }}"`, `echo \\\{{ config.V }}`, `# {{ config.V }}`, `echo {{ config.V }} )`, `echo "{{ config.V }}`, `echo $(( ${x:-{{ config.V }}} ))`,
 	} {
-		tmpl, err := job.ParseTemplate(line)
+		tmpl, err := job.ParseText(line)
 		if err != nil {
 			t.Error(line, err)
 			continue
@@ -129,7 +129,7 @@ func FuzzFillShell(f *testing.F) {
 		if strings.Contains(value, "\x00") || !utf8.ValidString(line+value) {
 			return // the parser that looks at the shape takes UTF-8 only; real shells take any byte, see above
 		}
-		tmpl, err := job.ParseTemplate(line)
+		tmpl, err := job.ParseText(line)
 		if err != nil || len(tmpl.Names()) == 0 {
 			return
 		}

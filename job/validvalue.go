@@ -53,7 +53,7 @@ func checkValue(f *Faults, path, s string, shell bool) {
 	if !hasValues(s) {
 		return
 	}
-	t, faults := parseTemplate(s)
+	t, faults := parseText(s)
 	if len(faults) == 0 && shell {
 		_, faults = t.quoting()
 	}
@@ -129,7 +129,7 @@ func (t *Task) ConfigNames() []string {
 		if !hasValues(s) {
 			return
 		}
-		if v, err := ParseTemplate(s); err == nil {
+		if v, err := ParseText(s); err == nil {
 			for _, n := range v.ConfigNames() {
 				names[n] = true
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/expr-lang/expr/vm"
 )
 
-// Template is a text with values in it, such as "{{ config.DB_HOST }}:5432". It is immutable.
+// Text is a text with values in it, such as "{{ config.DB_HOST }}:5432". It is immutable.
 //
 // Between the braces stands an expression over the names
 //
@@ -22,7 +22,7 @@ import (
 // all of which are text. A name that has no value is an error, unless it stands before ??:
 // {{ params.DAYS ?? "7" }}. A quoted text alone between the braces is that text and no value: "{{" itself is written
 // {{ "{{" }}; "}}" alone is plain text.
-type Template struct {
+type Text struct {
 	source string
 	parts  []part
 }
@@ -47,10 +47,10 @@ type valueName struct {
 // hasValues tells whether a text is more than plain.
 func hasValues(s string) bool { return strings.Contains(s, "{{") }
 
-// ParseTemplate reads a text with values. Its error is an [Error] of [CodeInvalid] whose Fields are the faults,
+// ParseText reads a text with values. Its error is an [Error] of [CodeInvalid] whose Fields are the faults,
 // with their line and column in the text.
-func ParseTemplate(s string) (*Template, error) {
-	t, faults := parseTemplate(s)
+func ParseText(s string) (*Text, error) {
+	t, faults := parseText(s)
 	if len(faults) > 0 {
 		f := Faults{Fields: located(s, faults)}
 		return nil, f.Err("the value cannot be read")
@@ -69,8 +69,8 @@ func located(s string, faults []FieldError) []FieldError {
 	return faults
 }
 
-func parseTemplate(s string) (*Template, []FieldError) {
-	t := &Template{source: s}
+func parseText(s string) (*Text, []FieldError) {
+	t := &Text{source: s}
 	if !hasValues(s) {
 		t.parts = []part{{text: s, end: len(s)}}
 		return t, nil
@@ -128,7 +128,7 @@ func closing(s string) (int, bool) {
 }
 
 // Names are the names that the template uses, such as config.DB_HOST, in their order, each once.
-func (t *Template) Names() []string {
+func (t *Text) Names() []string {
 	var names []string
 	seen := map[string]bool{}
 	for _, p := range t.parts {
@@ -143,7 +143,7 @@ func (t *Template) Names() []string {
 }
 
 // ConfigNames are the names of the configuration that the template uses.
-func (t *Template) ConfigNames() []string {
+func (t *Text) ConfigNames() []string {
 	var names []string
 	for _, n := range t.Names() {
 		if name, ok := strings.CutPrefix(n, "config."); ok {
@@ -154,15 +154,15 @@ func (t *Template) ConfigNames() []string {
 }
 
 // String is the text that was parsed.
-func (t *Template) String() string { return t.source }
+func (t *Text) String() string { return t.source }
 
 // Fill puts the values in. Its error names what has none.
-func (t *Template) Fill(scope Scope) (string, error) {
+func (t *Text) Fill(scope Scope) (string, error) {
 	return t.fill(scope, func(_ int, v string) (string, error) { return v, nil })
 }
 
 // fill puts in the values as the function writes them; its number is that of the part.
-func (t *Template) fill(scope Scope, write func(int, string) (string, error)) (string, error) {
+func (t *Text) fill(scope Scope, write func(int, string) (string, error)) (string, error) {
 	var b strings.Builder
 	var f Faults
 	for i, p := range t.parts {

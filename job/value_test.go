@@ -35,7 +35,7 @@ func TestFill(t *testing.T) {
 		{`{{ node.labels.role == "db" ? "primary" : "other" }} {{ config.LIST[0:1] }} {{ split(config.LIST, ",")[1] }}`, "primary a b"},
 		{`{{ config.DB_HOST matches "^db[0-9]$" }} {{ node.labels.role in ["db", "web"] }} {{ params.X ?? "" | trim() }}`, "true true "},
 	} {
-		tmpl, err := job.ParseTemplate(c.template)
+		tmpl, err := job.ParseText(c.template)
 		if err != nil {
 			t.Errorf("%s: %v", c.template, err)
 			continue
@@ -69,7 +69,7 @@ func TestFillErrors(t *testing.T) {
 		{strings.Repeat("{{ config.LONG }}", 20), "with its values the text has more than 1048576 bytes"},
 		{"{{ toJSON(toJSON(toJSON(config.LONG + config.LONG) + config.LONG)) }}", "more than 131072 bytes"},
 	} {
-		tmpl, err := job.ParseTemplate(c.template)
+		tmpl, err := job.ParseText(c.template)
 		if err != nil {
 			t.Errorf("%s: %v", c.template, err)
 			continue
@@ -79,7 +79,7 @@ func TestFillErrors(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"node.name", "node.labels.x", "task.name", "task.group", "instant", "run"} {
-		tmpl, err := job.ParseTemplate("{{ " + name + " }}")
+		tmpl, err := job.ParseText("{{ " + name + " }}")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestExpressionsAreBounded(t *testing.T) {
 		{`repeat("x", 1000000000)`, "unknown function"}, {`1..1000000000`, "no ranges"}, {`all([1], # > 0)`, "unknown function"},
 		{`fromJSON("[]")`, "unknown function"}, {`config.A; config.B`, "no loops"}, {`date(instant).MarshalJSON()`, "unknown method"}, {`date(instant).wall`, ""},
 	} {
-		tmpl, err := job.ParseTemplate("{{ " + c.expr + " }}")
+		tmpl, err := job.ParseText("{{ " + c.expr + " }}")
 		if err == nil && c.want == "" {
 			_, err = tmpl.Fill(scope)
 		}
@@ -110,7 +110,7 @@ func TestExpressionsAreBounded(t *testing.T) {
 
 func TestTemplateErrorsHavePlaces(t *testing.T) {
 	t.Parallel()
-	_, err := job.ParseTemplate("é {{ confg.A }}\n  {{ 1 + }} {{ \"é\" + nme }}")
+	_, err := job.ParseText("é {{ confg.A }}\n  {{ 1 + }} {{ \"é\" + nme }}")
 	var e *job.Error
 	if !errors.As(err, &e) {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestTemplateErrorsHavePlaces(t *testing.T) {
 
 func TestTemplateNames(t *testing.T) {
 	t.Parallel()
-	tmpl, err := job.ParseTemplate(`{{ config.B ?? config.A }} {{ node.name }} {{ config.B + params.P + node.labels["a.b"] }}`)
+	tmpl, err := job.ParseText(`{{ config.B ?? config.A }} {{ node.name }} {{ config.B + params.P + node.labels["a.b"] }}`)
 	if err != nil {
 		t.Fatal(err)
 	}
