@@ -229,6 +229,11 @@ var (
 		parts:  func(r *job.Replacement) []string { return []string{string(r.Node), string(r.Run)} },
 		decode: decodeJSON[job.Replacement](nil),
 	}
+	followKind = &kind[job.Follow]{
+		layout: followKeys, sort: "follow", encode: encodeJSON[job.Follow],
+		parts:  func(f *job.Follow) []string { return []string{string(f.Node), f.ID} },
+		decode: decodeJSON[job.Follow](nil),
+	}
 	tokenKind = &kind[Token]{
 		layout: tokenKeys, sort: "token", encode: encodeJSON[Token],
 		parts:    func(t *Token) []string { return []string{t.ID} },

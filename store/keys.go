@@ -167,6 +167,7 @@ var (
 	calendarKeys = layout{"calendars", []part{name("calendar")}}
 	clockKeys    = layout{"clocks", []part{nodeOrNone()}}
 	replaceKeys  = layout{"replace", []part{name("node"), name("run")}}
+	followKeys   = layout{"follow", []part{name("node"), name("follow")}}
 	tokenKeys    = layout{"tokens", []part{name("token")}}
 	masterKeys   = layout{"masters", []part{name("master")}}
 )

@@ -154,6 +154,9 @@ func (s *Store) Replacements() *Collection[job.Replacement] {
 	return &Collection[job.Replacement]{s, replaceKind}
 }
 
+// Follows are the logs that masters ask nodes for: node, id. Masters write them by [Announcement.Follow].
+func (s *Store) Follows() *Collection[job.Follow] { return &Collection[job.Follow]{s, followKind} }
+
 // Tokens are the API tokens: id.
 func (s *Store) Tokens() *Collection[Token] { return &Collection[Token]{s, tokenKind} }
 
