@@ -31,25 +31,32 @@ type History interface {
 	Backfilled(ctx context.Context, task TaskRef, from, to time.Time) ([]ExecutionRecord, error)
 	// Succeeded tells on which nodes the task has a record of success.
 	Succeeded(ctx context.Context, task TaskRef) ([]NodeID, error)
-	// Stats sums up a task's records.
-	Stats(ctx context.Context, task TaskRef) (Stats, error)
-	// Prune removes records by age and number, in small steps that do not block writers, and says how many.
+	// Stats sums up records, pruned ones too, as long as statistics are kept: one element without a division, else one
+	// for each day (oldest first), node or task (in the order of names) that has any.
+	Stats(ctx context.Context, f StatsFilter) ([]Stats, error)
+	// Totals are the counts and the average of tasks since ever; with no refs of every task that has records.
+	Totals(ctx context.Context, refs ...TaskRef) (map[TaskRef]Stats, error)
+	// Prune removes records by age, number and size, and statistics by age, in small steps that do not block writers, and
+	// says how many records. The latest record of each task stays.
 	Prune(ctx context.Context, r Retention, now time.Time) (int, error)
 	// Ping tells whether the database answers.
 	Ping(ctx context.Context) error
 	Close() error
 }
 
-// Stats sums up a task's records.
-type Stats struct {
-	Count     map[Outcome]int64 `json:"count"`
-	AverageMS int64             `json:"average_ms"` // of the runs that succeeded
-}
-
 // Retention says what history keeps. Zero fields keep everything.
 type Retention struct {
-	MaxAge     time.Duration
+	MaxAge     time.Duration // of records, since their end
 	MaxPerTask int
+	MaxBytes   int64         // of all records together, as history counts them
+	StatsAge   time.Duration // of statistics
+	// Hold keeps the records of instants after a time, task by task: those are still being accounted for.
+	Hold map[TaskRef]time.Time
+}
+
+// IsZero tells whether everything is kept.
+func (r Retention) IsZero() bool {
+	return r.MaxAge == 0 && r.MaxPerTask == 0 && r.MaxBytes == 0 && r.StatsAge == 0
 }
 
 // Exec is one execution, with every value filled in.

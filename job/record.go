@@ -169,6 +169,8 @@ type Page struct {
 	Records []ExecutionRecord `json:"records"`
 	// Next is where the following page begins; empty at the end. It is opaque.
 	Next string `json:"next,omitempty"`
+	// Searched is how far back a search has got that found less than a page so far: Next goes on from there.
+	Searched time.Time `json:"searched,omitzero"`
 }
 
 // RecordFilter selects records. Zero fields select everything.
@@ -181,8 +183,11 @@ type RecordFilter struct {
 	Trigger Trigger
 	Since   time.Time // of the end, inclusive
 	Until   time.Time // of the end, exclusive
-	Limit   int       // at most; 0: 100
-	Cursor  string    // a Page's Next
+	// Search selects the records with this text in their output, as far as it is kept, or in their reason. ASCII letters
+	// match whatever their case. A page ends when it has looked at a bounded number of records, and may then have few, or none, and a Next.
+	Search string
+	Limit  int    // at most; 0: 100
+	Cursor string // a Page's Next
 	// WithOutput asks for the output, results and attempts too, which lists leave out.
 	WithOutput bool
 }

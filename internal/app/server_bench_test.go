@@ -38,10 +38,11 @@ func BenchmarkOneOff(b *testing.B) {
 	}
 	wg.Wait()
 	for {
-		st, err := s.history.Stats(ctx, ref)
+		totals, err := s.history.Totals(ctx, ref)
 		if err != nil {
 			b.Fatal(err)
 		}
+		st := totals[ref]
 		if st.Count[job.Success] >= int64(b.N) {
 			break
 		}

@@ -98,6 +98,9 @@ func BenchmarkPage(b *testing.B) {
 	page := func(f job.RecordFilter) func() error {
 		return func() error { _, err := d.Records(ctx, f); return err }
 	}
+	stats := func(f job.StatsFilter) func() error {
+		return func() error { _, err := d.Stats(ctx, f); return err }
+	}
 	middle := place{some.EndTime.UnixMicro(), int64(rows / 2)}.cursor()
 	for _, c := range []struct {
 		name string
@@ -122,7 +125,12 @@ func BenchmarkPage(b *testing.B) {
 		{"an empty hour before all", page(job.RecordFilter{Until: epoch})},
 		{"an empty moment between", page(job.RecordFilter{Since: some.EndTime.Add(time.Millisecond), Until: some.EndTime.Add(2 * time.Millisecond)})},
 		{"a group's empty hour after all", page(job.RecordFilter{Group: some.Group, Since: epoch.AddDate(10, 0, 0)})},
-		{"stats", func() error { _, err := d.Stats(ctx, some.Ref()); return err }},
+		{"stats of a task", stats(job.StatsFilter{Group: some.Group, Task: some.Name})},
+		{"stats of a task by node", stats(job.StatsFilter{Group: some.Group, Task: some.Name, By: job.ByNode})},
+		{"stats of a group by day", stats(job.StatsFilter{Group: some.Group, By: job.ByDay})},
+		{"stats of a node by task", stats(job.StatsFilter{Node: some.Node, By: job.ByTask})},
+		{"stats of all by day", stats(job.StatsFilter{By: job.ByDay})},
+		{"totals", func() error { _, err := d.Totals(ctx); return err }},
 		{"latest of all tasks", func() error { _, err := d.Latest(ctx); return err }},
 		{"succeeded", func() error { _, err := d.Succeeded(ctx, some.Ref()); return err }},
 		{"settled hour", func() error {

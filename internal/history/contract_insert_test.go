@@ -178,13 +178,18 @@ func testSupersede(t *testing.T, d *DB) {
 				}
 				want.Number = 2
 				wantSame(t, ref.Name, got, want)
-				stats, err := d.Stats(ctx, ref)
+				totals, err := d.Totals(ctx, ref)
+				if err != nil {
+					t.Fatal(err)
+				}
+				days, err := d.Stats(ctx, job.StatsFilter{Group: ref.Group, Task: ref.Name})
 				if err != nil {
 					t.Fatal(err)
 				}
 				count := map[job.Outcome]int64{job.Failed: 1}
 				count[want.Outcome]++
-				wantSame(t, ref.Name+" counts", stats.Count, count)
+				wantSame(t, ref.Name+" counts", totals[ref].Count, count)
+				wantSame(t, ref.Name+" counts of days", days[0].Count, count)
 			}
 		}
 	}

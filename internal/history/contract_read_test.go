@@ -215,9 +215,11 @@ func testErrors(t *testing.T, d *DB) {
 	if err := d.MarkHandled(ctx, []string{"nobody"}, epoch); err != nil {
 		t.Errorf("marking a record that is gone: %v", err)
 	}
-	if s, err := d.Stats(ctx, job.Ref("g", "t")); err != nil || s.Count == nil || len(s.Count) != 0 {
+	if s, err := d.Stats(ctx, job.StatsFilter{Group: "g", Task: "t"}); err != nil || len(s) != 1 || s[0].Count == nil || len(s[0].Count) != 0 || s[0].Success != nil {
 		t.Errorf("statistics of no task: %v, %v", s, err)
 	}
+	_, err = d.Stats(ctx, job.StatsFilter{By: "moon"})
+	wantCode(t, err, job.CodeInvalid)
 	if p, err := d.Records(ctx, job.RecordFilter{Task: "nobody"}); err != nil || p.Records == nil || p.Next != "" {
 		t.Errorf("records of no task: %v, %v", p, err)
 	}

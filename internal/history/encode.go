@@ -22,6 +22,7 @@ type row struct {
 	instants           int64
 	handledAt          *int64
 	durationUS         int64
+	bytes              int64
 	detail             []byte
 	output, result     []byte
 	attempts           []byte
@@ -53,6 +54,7 @@ const (
 	maxKey    = 512               // bytes of an id or a name
 	maxOutput = job.MaxRecord     // bytes of output; more are cut from the middle
 	maxRest   = 4 * job.MaxRecord // bytes of everything else
+	rowBytes  = 600               // what a record takes besides its texts: a row and its places in the indexes, as measured
 	cutMark   = "\n[… cut …]\n"   // stands where output was cut
 )
 
@@ -122,6 +124,7 @@ func encode(rec *job.ExecutionRecord) (*row, error) {
 	if n := len(r.detail) + len(r.attempts) + len(r.result); n > maxRest {
 		return nil, fmt.Errorf("has %d bytes besides its output, at most %d are allowed", n, maxRest)
 	}
+	r.bytes = rowBytes + int64(len(r.detail)+len(r.attempts)+len(r.result)+len(r.output))
 	return r, nil
 }
 

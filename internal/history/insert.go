@@ -28,7 +28,7 @@ func (d *DB) Insert(ctx context.Context, recs []job.ExecutionRecord) ([]bool, er
 	}
 	var b *batch
 	err = d.change(ctx, "insert records", func(ctx context.Context, tx *sql.Tx) error {
-		b = &batch{d: d, tx: tx, now: d.opt.Now().UnixMicro()}
+		b = &batch{d: d, tx: tx, now: d.opt.Now().UnixMicro(), days: make(days)}
 		return b.insert(ctx, rows)
 	})
 	if err != nil {
@@ -49,13 +49,15 @@ type batch struct {
 	tasks    map[job.TaskRef]*taskState
 	standing map[string]*standing // by record id
 	stored   []bool
+	days     days // what the records add to the summaries
 }
 
 // standing is a record as it stands in the database, and as it will when write is set.
 type standing struct {
 	seq, number, task int64
 	outcome           job.Outcome
-	ended             int64 // in the database
+	ended, bytes      int64
+	node              string
 	handled           bool
 	old               bool // in the database
 	write             *row
@@ -67,6 +69,11 @@ const rowsAtOnce = 200
 func (b *batch) insert(ctx context.Context, rows []*row) (err error) {
 	if b.tasks, err = lockTasks(ctx, b.d, b.tx, refsOf(rows)); err != nil {
 		return err
+	}
+	for _, t := range b.tasks {
+		if err = b.d.summarise(ctx, b.tx, t); err != nil {
+			return err
+		}
 	}
 	if err = b.readStanding(ctx, rows); err != nil {
 		return err
@@ -95,7 +102,10 @@ func (b *batch) insert(ctx context.Context, rows []*row) (err error) {
 	if err = chunks(len(writes), rowsAtOnce, func(from, to int) error { return b.writeBodies(ctx, writes[from:to]) }); err != nil {
 		return err
 	}
-	return b.writeTasks(ctx, writes)
+	if err = b.writeTasks(ctx, writes); err != nil {
+		return err
+	}
+	return b.d.writeDays(ctx, b.tx, b.days)
 }
 
 // readStanding reads what is there already under the ids. The locks on their tasks are held, so it stays so.
@@ -106,13 +116,13 @@ func (b *batch) readStanding(ctx context.Context, rows []*row) error {
 		ids = append(ids, r.id)
 	}
 	return chunks(len(ids), rowsAtOnce, func(from, to int) error {
-		q := b.d.query("SELECT id, seq, number, task, class, ended, handled_at FROM records WHERE id")
+		q := b.d.query("SELECT id, seq, number, task, class, ended, handled_at, node, bytes FROM records WHERE id")
 		return in(q, ids[from:to]).each(ctx, b.tx, func(rows *sql.Rows) error {
 			var id string
 			var class int64
 			var handled sql.Null[int64]
 			s := &standing{old: true}
-			if err := rows.Scan(&id, &s.seq, &s.number, &s.task, &class, &s.ended, &handled); err != nil {
+			if err := rows.Scan(&id, &s.seq, &s.number, &s.task, &class, &s.ended, &handled, &s.node, &s.bytes); err != nil {
 				return err
 			}
 			s.outcome, s.handled = classOutcome(class), handled.Valid
@@ -138,13 +148,17 @@ func (b *batch) take(r *row) bool {
 		return false
 	default:
 		t.delta(s.outcome, -1)
+		b.days.at(t.id, s.ended, s.node).drop(s.outcome)
 	}
 	r.taskID, r.no = t.id, s.number
 	t.delta(r.outcome, 1)
+	t.bytes += r.bytes - s.bytes
+	b.days.at(t.id, r.ended, r.node).add(r.outcome, r.durationUS)
 	if r.outcome == job.Success {
 		t.successUS += r.durationUS
 	}
 	s.outcome, s.handled, s.write = r.outcome, r.handledAt != nil, r
+	s.ended, s.node, s.bytes = r.ended, r.node, r.bytes
 	return true
 }
 
@@ -219,14 +233,14 @@ func (b *batch) bindJobs(ctx context.Context, writes []*standing) error {
 // writeRows inserts what is new and replaces what is superseded. The condition of the update catches another
 // master that inserted the same id for another task meanwhile.
 func (b *batch) writeRows(ctx context.Context, writes []*standing) error {
-	q := b.d.query("INSERT INTO records (id, task, number, job, grp, node, class, began, ended, instant, until, instants, handled_at, stored_at, detail) ")
+	q := b.d.query("INSERT INTO records (id, task, number, job, grp, node, class, began, ended, instant, until, instants, handled_at, stored_at, bytes, detail) ")
 	q.values(len(writes), func(i int) []any {
 		r := writes[i].write
-		return []any{r.id, r.taskID, r.no, r.jobSeq, r.ref.Group, r.node, r.class, r.began, r.ended, r.instant, r.until, r.instants, r.handledAt, b.now, r.detail}
+		return []any{r.id, r.taskID, r.no, r.jobSeq, r.ref.Group, r.node, r.class, r.began, r.ended, r.instant, r.until, r.instants, r.handledAt, b.now, r.bytes, r.detail}
 	})
 	q.add(` ON CONFLICT (id) DO UPDATE SET job = excluded.job, node = excluded.node, class = excluded.class, began = excluded.began,
 		ended = excluded.ended, instant = excluded.instant, until = excluded.until, instants = excluded.instants,
-		handled_at = excluded.handled_at, stored_at = excluded.stored_at, detail = excluded.detail
+		handled_at = excluded.handled_at, stored_at = excluded.stored_at, bytes = excluded.bytes, detail = excluded.detail
 		WHERE records.task = excluded.task AND records.number = excluded.number
 		RETURNING id, seq`)
 	n := 0

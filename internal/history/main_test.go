@@ -67,6 +67,7 @@ func contract(t *testing.T, fresh func(t *testing.T, opt Options) *DB) {
 		{"filters select what they say", testFilters},
 		{"settled instants are those of the records", testSettled},
 		{"statistics equal a recount", testTally},
+		{"statistics are made of older records", testSumUp},
 		{"latest is the newest of each task", testLatest},
 		{"pruning keeps what it must", testPrune},
 		{"pruning and writing at once", testPruneWhileWriting},

@@ -92,6 +92,9 @@ func Open(ctx context.Context, dsn string, opt Options) (*DB, error) {
 	default:
 		err = d.openSQLite(ctx, dsn)
 	}
+	if err == nil {
+		err = d.classify(ctx, "sum up records", d.sumUp(ctx))
+	}
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

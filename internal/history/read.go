@@ -187,38 +187,3 @@ func (d *DB) Succeeded(ctx context.Context, task job.TaskRef) ([]job.NodeID, err
 	}
 	return nodes, nil
 }
-
-// Stats implements [job.History]. It counts all records that ever were, pruned ones too, and lists the
-// outcomes that occurred. A task without records has none.
-func (d *DB) Stats(ctx context.Context, task job.TaskRef) (job.Stats, error) {
-	task = job.Ref(task.Group, task.Name)
-	q := d.query("SELECT success_us")
-	for _, o := range outcomes {
-		q.add(", " + string(o))
-	}
-	q.add(" FROM tasks WHERE name = ? AND grp = ?", task.Name, task.Group)
-	stats := job.Stats{Count: make(map[job.Outcome]int64)}
-	err := d.call(ctx, "read statistics", func(ctx context.Context) error {
-		return q.each(ctx, d.read, func(rows *sql.Rows) error {
-			var us int64
-			var counts [len(outcomes)]int64
-			dest := []any{&us}
-			for i := range counts {
-				dest = append(dest, &counts[i])
-			}
-			if err := rows.Scan(dest...); err != nil {
-				return err
-			}
-			for i, n := range counts {
-				if n != 0 {
-					stats.Count[outcomes[i]] = n
-				}
-			}
-			if n := stats.Count[job.Success]; n > 0 {
-				stats.AverageMS = us / n / 1000
-			}
-			return nil
-		})
-	})
-	return stats, err
-}

@@ -71,9 +71,11 @@ func TestKill9(t *testing.T) { // ancestor 42
 		}
 		for i := range 10 {
 			task := name("task", i)
-			stats, err := d.Stats(context.Background(), job.Ref("g", task))
-			if n := int64(len(all(t, d, job.RecordFilter{Task: task}))); err != nil || stats.Count[job.Success] != n {
-				t.Errorf("%s: %d records, statistics say %v, %v", task, n, stats.Count, err)
+			totals, err := d.Totals(context.Background(), job.Ref("g", task))
+			days, err2 := d.Stats(context.Background(), job.StatsFilter{Group: "g", Task: task})
+			n := int64(len(all(t, d, job.RecordFilter{Task: task})))
+			if err != nil || err2 != nil || totals[job.Ref("g", task)].Count[job.Success] != n || days[0].Count[job.Success] != n {
+				t.Errorf("%s: %d records, statistics say %v and %v, %v %v", task, n, totals, days, err, err2)
 			}
 		}
 		if err := d.Close(); err != nil {

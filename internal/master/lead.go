@@ -114,6 +114,7 @@ func (m *Master) plan(ctx context.Context, t *term) {
 			var actions []engine.Action
 			m.view.with(func() { actions = m.view.state.Plan(m.Now()) })
 			if len(actions) == 0 {
+				m.renew(ctx)
 				break
 			}
 			refused, err := m.carryOut(ctx, t, actions)
@@ -222,7 +223,7 @@ func (m *Master) ops(a engine.Action) []store.Op {
 
 // prune keeps history within its retention.
 func (m *Master) prune(ctx context.Context) {
-	if m.Retention == (job.Retention{}) {
+	if m.Retention.IsZero() {
 		return
 	}
 	for {

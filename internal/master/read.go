@@ -66,11 +66,11 @@ func (m *Master) Task(ctx context.Context, ref job.TaskRef) (*TaskView, error) {
 	}
 	v := &views[0]
 	m.view.with(func() { v.Placing = m.view.state.Explain(ref) })
-	stats, err := m.History.Stats(ctx, ref)
+	stats, err := m.History.Stats(ctx, job.StatsFilter{Group: ref.Group, Task: ref.Name})
 	if err != nil {
 		return nil, err
 	}
-	v.Stats = &stats
+	v.Stats = &stats[0]
 	if r := v.Task.Rule(); r.Mode == job.Cycle && r.Valid() == nil {
 		v.Timer = r.Schedule.Describe()
 	}
@@ -185,13 +185,13 @@ func (m *Master) standing(ctx context.Context, jobs []*job.Job, refs map[job.Tas
 		return err
 	}
 	average := map[job.TaskRef]int64{}
-	if len(refs) <= detailed {
-		for ref := range refs {
-			stats, err := m.History.Stats(ctx, ref)
-			if err != nil {
-				return err
-			}
-			average[ref] = stats.AverageMS
+	if len(refs) > 0 {
+		totals, err := m.History.Totals(ctx, slices.Collect(maps.Keys(refs))...)
+		if err != nil {
+			return err
+		}
+		for ref, t := range totals {
+			average[ref] = t.AverageMS
 		}
 	}
 	alive := map[string]*job.Process{}
