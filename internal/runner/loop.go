@@ -116,8 +116,21 @@ func (l *loop) drop(fd int) {
 	unix.Close(fd)
 }
 
-// discard reads and throws away what comes from fd, and closes it at its end. The loop owns it from now on.
-func (l *loop) discard(fd int) {
+// pause stops watching fd, which stays open.
+func (l *loop) pause(fd int) {
+	l.forget(fd)
+	_ = unix.EpollCtl(l.ep, unix.EPOLL_CTL_DEL, fd, nil)
+}
+
+// discard reads and throws away what comes from fd, and closes it at its end. The loop owns it from now on. A descriptor
+// that was paused is watched again.
+func (l *loop) discard(fd int, paused bool) {
+	if paused {
+		if err := l.watch(fd, discarder{l}, false); err != nil {
+			unix.Close(fd)
+		}
+		return
+	}
 	l.mu.Lock()
 	l.watchers[int32(fd)] = discarder{l}
 	l.mu.Unlock()

@@ -2,7 +2,10 @@ package runner
 
 import (
 	"fmt"
+	"time"
 	"unicode/utf8"
+
+	"github.com/rota-dev/rota/job"
 )
 
 // output keeps the head and the tail of what a run writes: the first half of the limit, and of what
@@ -13,10 +16,19 @@ type output struct {
 	ring  []byte
 	next  int // where the ring's oldest byte is, once it is full
 	total int64
+	parts parts
 }
 
-func (o *output) write(p []byte) {
+func (o *output) write(stream job.Stream, at time.Time, p []byte) {
+	o.parts.add(o.total, stream, at)
 	o.total += int64(len(p))
+	if len(o.parts.list) > maxParts {
+		o.parts.shrink(int64(o.half), o.total-int64(o.half))
+	}
+	o.keep(p)
+}
+
+func (o *output) keep(p []byte) {
 	if room := o.half - len(o.head); room > 0 {
 		n := min(room, len(p))
 		o.head = append(o.head, p[:n]...)
@@ -39,21 +51,36 @@ func (o *output) write(p []byte) {
 	}
 }
 
-// result returns what was kept, and whether anything was left out. Where it was, a line between head and tail
-// says how many bytes:
+// full tells whether the next byte would be one that is left out.
+func (o *output) full(n int) bool { return o.total+int64(n) > 2*int64(o.half) }
+
+// whole calls f with everything that was written, piece by piece. Nothing may have been left out.
+func (o *output) whole(f func(stream job.Stream, at time.Time, p []byte)) {
+	kept := append(append(make([]byte, 0, o.total), o.head...), o.ring...)
+	for i, p := range o.parts.list {
+		end := int64(len(kept))
+		if i+1 < len(o.parts.list) {
+			end = o.parts.list[i+1].at
+		}
+		f(p.stream, p.time, kept[p.at:end])
+	}
+}
+
+// result returns what was kept, whose it is and when it came, and whether anything was left out. Where it was, a
+// line between head and tail says how many bytes:
 //
 //	[... 123456 bytes left out ...]
 //
 // The kept bytes stay within the limit; the line comes on top. A character of UTF-8 that the cut
 // would split is left out whole.
-func (o *output) result() (kept []byte, truncated bool) {
+func (o *output) result() (kept []byte, list []job.OutputPart, truncated bool) {
 	left := o.total - int64(len(o.head)) - int64(len(o.ring))
 	if left == 0 {
-		if len(o.ring) == 0 {
-			return o.head, false
+		kept = o.head
+		if len(o.ring) > 0 {
+			kept = append(append(make([]byte, 0, len(o.head)+len(o.ring)), o.head...), o.ring...)
 		}
-		kept = make([]byte, 0, len(o.head)+len(o.ring))
-		return append(append(kept, o.head...), o.ring...), false
+		return kept, o.parts.of(0, o.total, 0), false
 	}
 	head := o.head[:len(o.head)-partialEnd(o.head)]
 	tail := make([]byte, 0, len(o.ring))
@@ -66,7 +93,9 @@ func (o *output) result() (kept []byte, truncated bool) {
 		kept = append(kept, '\n')
 	}
 	kept = fmt.Appendf(kept, "[... %d bytes left out ...]\n", left)
-	return append(kept, tail...), true
+	list = append(o.parts.of(0, int64(len(head)), 0), job.OutputPart{At: len(head)})
+	list = append(list, o.parts.of(o.total-int64(len(tail)), o.total, len(kept))...)
+	return append(kept, tail...), list, true
 }
 
 // partialEnd is how many bytes at the end of b begin a character that goes on after b.

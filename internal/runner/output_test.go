@@ -19,15 +19,24 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-func TestOutputComesInTheOrderOfWriting(t *testing.T) {
+// What is written with a moment in between comes in the order of writing, each piece with its stream and its time.
+func TestStreamsAreToldApartInOrderAndWithTimes(t *testing.T) {
 	r := newRunner(t, Options{})
-	x := run(t, r, sh("for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done"))
-	var want string
-	for i := 1; i <= 9; i++ {
-		want += fmt.Sprintf("out %d\nerr %d\n", i, i)
-	}
+	x := run(t, r, sh("for i in 1 2 3; do echo out $i; sleep 0.03; echo err $i >&2; sleep 0.03; done"))
+	want := "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\n"
 	if string(x.Output) != want || x.OutputBytes != int64(len(want)) || x.OutputTruncated {
-		t.Errorf("got %q, %+v", x.Output, x)
+		t.Fatalf("got %q, %+v", x.Output, x)
+	}
+	if len(x.OutputParts) != 6 {
+		t.Fatalf("parts %+v", x.OutputParts)
+	}
+	last := x.Begin.Truncate(time.Millisecond)
+	for i, p := range x.OutputParts {
+		stream := []job.Stream{job.Stdout, job.Stderr}[i%2]
+		if p.At != 6*i || p.Stream != stream || p.Time.Before(last) || p.Time.After(x.End) || p.Merged != 0 {
+			t.Errorf("part %d: %+v", i, p)
+		}
+		last = p.Time.Add(20 * time.Millisecond)
 	}
 }
 
@@ -100,46 +109,10 @@ func TestEndlessOutputIsBounded(t *testing.T) {
 	}
 }
 
-func TestFollow(t *testing.T) {
-	sink := &chunks{}
-	r := newRunner(t, Options{Follow: func(e job.Exec) Sink {
-		if e.Run != "followed" {
-			return nil
-		}
-		return sink
-	}})
-	e := sh("echo out; echo err >&2; sleep 0.05; echo more")
-	e.Run = "followed"
-	x := run(t, r, e)
-	if got := sink.of[Stdout].String(); got != "out\nmore\n" {
-		t.Errorf("stdout %q", got)
-	}
-	if got := sink.of[Stderr].String(); got != "err\n" {
-		t.Errorf("stderr %q", got)
-	}
-	if !bytes.HasSuffix(x.Output, []byte("more\n")) || x.OutputBytes != 13 || sink.last.Before(x.Begin) || sink.last.After(x.End) {
-		t.Errorf("got %q, %+v, last at %v", x.Output, x, sink.last)
-	}
-	run(t, r, sh("echo others"))
-	if sink.of[Combined].Len() > 0 {
-		t.Error("another run was followed")
-	}
-}
-
-type chunks struct {
-	of   [3]bytes.Buffer
-	last time.Time
-}
-
-func (c *chunks) Chunk(p Chunk) {
-	c.of[p.Stream].Write(p.Data)
-	c.last = p.At
-}
-
 func TestOutputOpenedAnewByAnotherUser(t *testing.T) {
 	needsRoot(t)
 	r := newRunner(t, Options{})
-	e := sh("echo one >/dev/stdout; echo two >/dev/stderr; echo three")
+	e := sh("echo one >/dev/stdout; echo two >/dev/stderr; echo three >&2")
 	e.User = "nobody"
 	if x := run(t, r, e); string(x.Output) != "one\ntwo\nthree\n" {
 		t.Errorf("got %q", x.Output)
@@ -155,10 +128,11 @@ func TestOutputKeepsHeadAndTail(t *testing.T) {
 		o := output{half: half}
 		var all []byte
 		for _, p := range pieces {
-			o.write(p)
+			o.keep(p)
+			o.total += int64(len(p))
 			all = append(all, p...)
 		}
-		kept, truncated := o.result()
+		kept, _, truncated := o.result()
 		if truncated != (len(all) > 2*half) || o.total != int64(len(all)) {
 			t.Fatalf("truncated %v at %d of %d", truncated, o.total, 2*half)
 		}
@@ -188,8 +162,8 @@ func TestOutputDoesNotSplitCharacters(t *testing.T) {
 	text := strings.Repeat("äé€😀", 50)
 	for half := 8; half < 30; half++ {
 		o := output{half: half}
-		o.write([]byte(text))
-		if kept, truncated := o.result(); !truncated || !utf8.Valid(kept) {
+		o.write(job.Stdout, time.Time{}, []byte(text))
+		if kept, _, truncated := o.result(); !truncated || !utf8.Valid(kept) {
 			t.Errorf("half %d: %q", half, kept)
 		}
 	}

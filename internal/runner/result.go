@@ -3,11 +3,8 @@
 package runner
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -152,56 +149,4 @@ func (r *results) findForeign() error {
 	}
 	r.foreign = dir
 	return nil
-}
-
-// openResult opens the file of the result, if the run made one. Its user may have put anything in its place: a link
-// is not followed, and a pipe does not block.
-func (x *execution) openResult() *os.File {
-	fd, err := unix.Open(x.result, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	switch {
-	case err == nil:
-		return os.NewFile(uintptr(fd), x.result)
-	case err == unix.ENOENT:
-		return nil
-	case err == unix.ELOOP:
-		x.note("result ignored: ROTA_RESULT is a symbolic link")
-	default:
-		x.note("result ignored: %v", err)
-	}
-	x.removeResult()
-	return nil
-}
-
-// readResult reads the result and removes its file.
-func (x *execution) readResult(f *os.File) {
-	defer x.removeResult()
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		x.note("result ignored: %v", err)
-		return
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != x.acc.uid {
-		x.note("result ignored: ROTA_RESULT is not a file of user %s", x.acc.name)
-		return
-	}
-	b, err := io.ReadAll(io.LimitReader(f, job.MaxResult+1))
-	switch b = bytes.TrimSpace(b); {
-	case err != nil:
-		x.note("result ignored: %v", err)
-	case st.Size > job.MaxResult || len(b) > job.MaxResult:
-		x.note("result ignored: it has %d bytes, at most %d are kept", max(st.Size, int64(len(b))), job.MaxResult)
-	case len(b) == 0:
-	case !json.Valid(b):
-		x.note("result ignored: what was written to ROTA_RESULT is not JSON")
-	default:
-		x.exit.Result = b
-	}
-}
-
-func (x *execution) removeResult() {
-	err := os.RemoveAll(x.result)
-	if err != nil {
-		x.r.log.Warn("a result could not be removed", "path", x.result, "error", err)
-	}
 }

@@ -9,16 +9,18 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rota-dev/rota/job"
 )
 
 // pipe is one way out of a child: it writes w, we read r, which never blocks.
 type pipe struct {
 	r, w   int
-	stream Stream
+	stream job.Stream
 }
 
 // newPipe makes a pipe. Its owner is uid, so that a child that opens /dev/stdout anew may.
-func newPipe(stream Stream, acc *account) (pipe, error) {
+func newPipe(stream job.Stream, acc *account) (pipe, error) {
 	var fd [2]int
 	if err := unix.Pipe2(fd[:], unix.O_CLOEXEC); err != nil {
 		return pipe{}, fmt.Errorf("make a pipe for the output: %w", err)
