@@ -1,0 +1,296 @@
+//go:build linux
+
+package cgroup
+
+import (
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+)
+
+func TestLocate(t *testing.T) {
+	const (
+		unified  = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+		hybrid   = "31 23 0:27 / /sys/fs/cgroup/unified rw - cgroup2 none rw\n"
+		v1       = "32 23 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n33 23 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+		bound    = "34 23 0:26 /docker/7f /my\\040groups rw shared:1 - cgroup2 cgroup rw\n"
+		noise    = "35 23 8:1 / / rw - ext4 /dev/sda1 rw\n\nx\n"
+		ownV1    = "4:memory:/a/b\n2:cpu,cpuacct:/c\n1:name=systemd:/d\n"
+		ownV2    = "0::/user.slice/user-1000.slice\n"
+		inDocker = "0::/docker/7f/inner\n"
+	)
+	at := func(mount, own string) *place { return &place{mount, own} }
+	for name, c := range map[string]struct {
+		mounts, self string
+		v2           *place
+		v1           map[string]place
+	}{
+		"unified":           {noise + unified, ownV2, at("/sys/fs/cgroup", "/sys/fs/cgroup/user.slice/user-1000.slice"), nil},
+		"top":               {unified, "0::/\n", at("/sys/fs/cgroup", "/sys/fs/cgroup"), nil},
+		"hybrid":            {v1 + hybrid, ownV1 + "0::/\n", at("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified"), map[string]place{"memory": {"/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/a/b"}, "cpu": {"/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct/c"}}},
+		"bind mount":        {bound, inDocker, at("/my groups", "/my groups/inner"), nil},
+		"outside the mount": {bound, ownV2, nil, nil},
+		"outside the names": {unified, "0::/../x\n", nil, nil},
+		"nothing mounted":   {noise, ownV2 + ownV1, nil, nil},
+		"not in a group":    {unified + v1, "", nil, nil},
+	} {
+		if c.v1 == nil {
+			c.v1 = map[string]place{}
+		}
+		got := locate(c.mounts, c.self)
+		if !reflect.DeepEqual(got, layout{c.v2, c.v1}) {
+			t.Errorf("%s: %+v, %+v", name, got.v2, got.v1)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	l := job.Limits{Memory: 64 << 20, CPU: 1.5, CPUWeight: 50, Processes: 7, Nice: 3}
+	text := func(list []setting) (all []string) {
+		for _, s := range list {
+			all = append(all, s.controller+" "+s.file+"="+s.text)
+		}
+		return all
+	}
+	if got, want := text(settings2(l)), []string{
+		"memory memory.max=67108864", "memory memory.swap.max=0", "memory memory.oom.group=1", "cpu cpu.max=150000 100000", "cpu cpu.weight=50", "pids pids.max=7",
+	}; !slices.Equal(got, want) {
+		t.Errorf("v2: %q", got)
+	}
+	if got, want := text(settings1(l)), []string{
+		"memory memory.limit_in_bytes=67108864", "memory memory.memsw.limit_in_bytes=67108864", "cpu cpu.cfs_period_us=100000",
+		"cpu cpu.cfs_quota_us=150000", "cpu cpu.shares=512", "pids pids.max=7",
+	}; !slices.Equal(got, want) {
+		t.Errorf("v1: %q", got)
+	}
+	if got := needed(l); !slices.Equal(got, []string{"memory", "cpu", "pids"}) {
+		t.Errorf("needed: %q", got)
+	}
+	if n := counter("low 1\noom 2\noom_kill 3\n", "oom_kill"); n != 3 {
+		t.Errorf("got %d", n)
+	}
+}
+
+// open2 opens a tree of version 2, or skips the test.
+func open2(t *testing.T) *Tree {
+	t.Helper()
+	tree := Open(slog.New(slog.DiscardHandler))
+	t.Cleanup(tree.Close)
+	if tree.v2 == nil {
+		t.Skip("needs a writable tree of cgroup v2: ", tree.Facts().Why)
+	}
+	return tree
+}
+
+// in starts a shell in a leaf.
+func in(t *testing.T, l *Leaf, line string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", line)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: l.FD()}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal("it is not up: ", err)
+	}
+	return cmd
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never happened: ", what)
+		}
+	}
+}
+
+func TestALeafHoldsItsProcessesAndEndsThem(t *testing.T) {
+	tree := open2(t)
+	l, err := tree.Take(job.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Populated() {
+		t.Error("a new leaf has somebody in it")
+	}
+	cmd := in(t, l, `(setsid env -i /bin/sh -c 'sleep 600; :' >/dev/null &) ; sleep 600 & echo; wait`)
+	eventually(t, "all are there", func() bool { return len(l.Processes()) >= 4 })
+	if !l.Populated() || !slices.Contains(l.Processes(), cmd.Process.Pid) {
+		t.Errorf("got %v", l.Processes())
+	}
+	if !l.Kill() {
+		t.Skip("needs cgroup.kill")
+	}
+	eventually(t, "nobody is left", func() bool { return !l.Populated() })
+	cmd.Wait()
+	l.Release()
+	if again, err := tree.Take(job.Limits{}); err != nil || again != l {
+		t.Errorf("another leaf: %v, %v", again, err)
+	}
+}
+
+// A background process keeps its leaf from the next run until it has ended.
+func TestALeafIsUsedAgainOnlyWhenItIsEmpty(t *testing.T) {
+	tree := open2(t)
+	l, err := tree.Take(job.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := in(t, l, "echo; exec sleep 600")
+	l.Release()
+	second, err := tree.Take(job.Limits{})
+	if err != nil || second == l {
+		t.Fatalf("got %v, %v", second, err)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	eventually(t, "it is taken again", func() bool {
+		third, err := tree.Take(job.Limits{})
+		return err == nil && third == l
+	})
+}
+
+func TestGroupsOfEarlierLives(t *testing.T) {
+	tree := open2(t)
+	dead := filepath.Join(filepath.Dir(tree.v2.dir), "rota-0-0")
+	for _, dir := range []string{dead, dead + "/1", dead + "/2"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { remove(dead) })
+	fd, err := os.Open(dead + "/2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fd.Close()
+	cmd := in(t, &Leaf{fd: int(fd.Fd())}, "echo; exec sleep 600")
+	other := Open(slog.New(slog.DiscardHandler)) // as the next life does, and any other agent
+	defer other.Close()
+	if _, err := os.Stat(dead + "/1"); err == nil {
+		t.Error("an empty group of a process that has ended is left")
+	}
+	if _, err := os.Stat(dead + "/2"); err != nil {
+		t.Error("a group with a run in it is gone: ", err)
+	}
+	if _, err := os.Stat(tree.v2.dir); err != nil {
+		t.Error("the empty group of a process that lives is gone: ", err)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	eventually(t, "the rest is removed", func() bool {
+		sweep(filepath.Dir(tree.v2.dir))
+		_, err := os.Stat(dead)
+		return err != nil
+	})
+}
+
+func TestCloseRemovesWhatIsEmpty(t *testing.T) {
+	tree := open2(t)
+	for range 3 {
+		l, err := tree.Take(job.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Release()
+	}
+	dir := tree.v2.dir
+	tree.Close()
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("it is still there")
+	}
+}
+
+// Where there is no group, nothing is promised, and everybody says why.
+func TestWithoutGroups(t *testing.T) {
+	for name, tree := range map[string]*Tree{"nil": nil, "none mounted": open(slog.New(slog.DiscardHandler), layout{}, controllers)} {
+		if l, err := tree.Take(job.Limits{Nice: 5}); l != nil || err != nil {
+			t.Errorf("%s: %v, %v", name, l, err)
+		}
+		_, err := tree.Take(job.Limits{Memory: 1 << 30})
+		if job.CodeOf(err) != job.CodeUnavailable || !strings.Contains(err.Error(), "limit memory can't be enforced on this node") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if f := tree.Facts(); f.Version != "none" || f.Why == "" || len(f.Limits) > 0 {
+			t.Errorf("%s: %+v", name, f)
+		}
+		tree.Close()
+	}
+	var l *Leaf
+	l.Release()
+	if l.FD() != -1 || l.Populated() || l.Kill() || l.Processes() != nil || l.Usage() != (Usage{}) || l.NeedsThread() || l.Events() != -1 {
+		t.Error("no leaf is one")
+	}
+}
+
+// A group that hands a controller on holds no processes of its own: the agent moves out of it. This machine may have no controller that limits
+// need in version 2; any will do.
+func TestTheAgentMovesOutOfItsOwnGroup(t *testing.T) {
+	if dir := os.Getenv("CGROUP_TEST_DIR"); dir != "" {
+		tree := open(slog.New(slog.DiscardHandler), layout{v2: &place{dir, dir}}, strings.Fields(os.Getenv("CGROUP_TEST_WANTED")))
+		l, err := tree.Take(job.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("have %v, leaf controllers %v", tree.have, words(l.v2, "cgroup.controllers"))
+		own, _ := os.ReadFile("/proc/self/cgroup")
+		t.Logf("own %s", own)
+		return
+	}
+	tree := open2(t)
+	mount := locate(read("/proc/self", "mountinfo"), read("/proc/self", "cgroup")).v2.mount
+	all := words(mount, "cgroup.controllers")
+	if len(all) == 0 || os.Geteuid() != 0 {
+		t.Skip("needs root and a controller in version 2")
+	}
+	if on := words(mount, "cgroup.subtree_control"); !slices.Contains(on, all[0]) {
+		if err := write(mount, "cgroup.subtree_control", "+"+all[0]); err != nil {
+			t.Skip(err)
+		}
+		t.Cleanup(func() { _ = write(mount, "cgroup.subtree_control", "-"+all[0]) })
+	}
+	dir := filepath.Join(mount, filepath.Base(tree.v2.dir)+".test")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { eventually(t, "it is removed", func() bool { remove(dir); _, err := os.Stat(dir); return err != nil }) })
+	fd, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fd.Close()
+	again := func() string {
+		cmd := exec.Command(os.Args[0], "-test.run", t.Name(), "-test.v")
+		cmd.Env = append(os.Environ(), "CGROUP_TEST_DIR="+dir, "CGROUP_TEST_WANTED="+all[0])
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(fd.Fd())}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	stranger := in(t, &Leaf{fd: int(fd.Fd())}, "echo; exec sleep 600")
+	if out := again(); !strings.Contains(out, "leaf controllers []") {
+		t.Errorf("with a stranger in its group:\n%s", out)
+	}
+	stranger.Process.Kill()
+	stranger.Wait()
+	if out := again(); !strings.Contains(out, "leaf controllers ["+all[0]+"]") || !strings.Contains(out, "/rota-agent") {
+		t.Errorf("alone in its group:\n%s", out)
+	}
+}
