@@ -212,7 +212,7 @@ func (b *batch) bindJobs(ctx context.Context, writes []*standing) error {
 		}
 	}
 	err = chunks(len(fresh), rowsAtOnce, func(from, to int) error {
-		q := b.d.query("INSERT INTO jobs (task, node, job_id, succeeded) ").values(to-from, func(i int) []any {
+		q := b.d.insertInto("jobs (task, node, job_id, succeeded) ").values(to-from, func(i int) []any {
 			k := fresh[from+i]
 			return append(tuple(k), bit(jobs[k].success))
 		})
@@ -230,21 +230,26 @@ func (b *batch) bindJobs(ctx context.Context, writes []*standing) error {
 	})
 }
 
-// writeRows inserts what is new and replaces what is superseded. The condition of the update catches another
-// master that inserted the same id for another task meanwhile.
+// writeRows inserts what is new and replaces what is superseded.
 func (b *batch) writeRows(ctx context.Context, writes []*standing) error {
-	q := b.d.query("INSERT INTO records (id, task, number, job, grp, node, class, began, ended, instant, until, instants, handled_at, stored_at, bytes, detail) ")
-	q.values(len(writes), func(i int) []any {
-		r := writes[i].write
+	var fresh []*standing
+	for _, s := range writes {
+		if !s.old {
+			fresh = append(fresh, s)
+		} else if err := b.replaceRow(ctx, s); err != nil {
+			return err
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	q := b.d.insertInto("records (id, task, number, job, grp, node, class, began, ended, instant, until, instants, handled_at, stored_at, bytes, detail) ")
+	q.values(len(fresh), func(i int) []any {
+		r := fresh[i].write
 		return []any{r.id, r.taskID, r.no, r.jobSeq, r.ref.Group, r.node, r.class, r.began, r.ended, r.instant, r.until, r.instants, r.handledAt, b.now, r.bytes, r.detail}
 	})
-	q.add(` ON CONFLICT (id) DO UPDATE SET job = excluded.job, node = excluded.node, class = excluded.class, began = excluded.began,
-		ended = excluded.ended, instant = excluded.instant, until = excluded.until, instants = excluded.instants,
-		handled_at = excluded.handled_at, stored_at = excluded.stored_at, bytes = excluded.bytes, detail = excluded.detail
-		WHERE records.task = excluded.task AND records.number = excluded.number
-		RETURNING id, seq`)
 	n := 0
-	err := q.each(ctx, b.tx, func(rows *sql.Rows) error {
+	err := q.add(" ON CONFLICT (id) DO NOTHING RETURNING id, seq").each(ctx, b.tx, func(rows *sql.Rows) error {
 		var id string
 		var seq int64
 		if err := rows.Scan(&id, &seq); err != nil {
@@ -254,9 +259,18 @@ func (b *batch) writeRows(ctx context.Context, writes []*standing) error {
 		n++
 		return nil
 	})
-	if err == nil && n != len(writes) {
-		return fmt.Errorf("write %d records: %w", len(writes), errRetry)
+	if err == nil && n != len(fresh) { // another master inserted the same id for another task meanwhile
+		return fmt.Errorf("write %d records: %w", len(fresh), errRetry)
 	}
+	return err
+}
+
+// replaceRow puts a record in the place of one that it supersedes. The lock of its task is held.
+func (b *batch) replaceRow(ctx context.Context, s *standing) error {
+	r := s.write
+	_, err := b.d.query(`UPDATE records SET job = ?, node = ?, class = ?, began = ?, ended = ?, instant = ?, until = ?, instants = ?,
+		handled_at = ?, stored_at = ?, bytes = ?, detail = ? WHERE seq = ?`,
+		r.jobSeq, r.node, r.class, r.began, r.ended, r.instant, r.until, r.instants, r.handledAt, b.now, r.bytes, r.detail, s.seq).exec(ctx, b.tx)
 	return err
 }
 
@@ -271,7 +285,7 @@ func (b *batch) writeBodies(ctx context.Context, writes []*standing) error {
 	if len(with) == 0 {
 		return nil
 	}
-	q := b.d.query("INSERT INTO record_bodies (seq, output, result, attempts) ").values(len(with), func(i int) []any {
+	q := b.d.insertInto("record_bodies (seq, output, result, attempts) ").values(len(with), func(i int) []any {
 		r := with[i].write
 		return []any{with[i].seq, r.output, r.result, r.attempts}
 	})

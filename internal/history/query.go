@@ -98,6 +98,15 @@ func in[T any](q *query, vals []T) *query {
 	return q
 }
 
+// insertInto begins an INSERT. On SQLite a fault leaves it half done (OR FAIL): every insert is within a transaction that then
+// comes to nothing, and it spares the copies of all changed pages by which a single statement could be undone.
+func (d *DB) insertInto(rest string) *query {
+	if d.dialect == sqlite {
+		return d.query("INSERT OR FAIL INTO " + rest)
+	}
+	return d.query("INSERT INTO " + rest)
+}
+
 // runner executes statements: a pool or a transaction.
 type runner interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)

@@ -80,7 +80,7 @@ func (d *DB) addDays(ctx context.Context, tx *sql.Tx, table, columns string, add
 		if err != nil {
 			return err
 		}
-		q = d.query("INSERT INTO "+table+" ("+columns+", body) ").values(to-from, func(i int) []any {
+		q = d.insertInto(""+table+" ("+columns+", body) ").values(to-from, func(i int) []any {
 			return append(tuple(keys[from+i]), add[keys[from+i]].encode())
 		})
 		_, err = q.add(" ON CONFLICT ("+columns+") DO UPDATE SET body = excluded.body").exec(ctx, tx)

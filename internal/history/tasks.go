@@ -45,7 +45,7 @@ func lockTasks(ctx context.Context, d *DB, tx *sql.Tx, refs []job.TaskRef) (map[
 	refs = slices.Compact(refs)
 	states := make(map[job.TaskRef]*taskState, len(refs))
 	err := chunks(len(refs), rowsAtOnce, func(from, to int) error {
-		q := d.query("INSERT INTO tasks (grp, name, summed) ").values(to-from, func(i int) []any { return []any{refs[from+i].Group, refs[from+i].Name, int64(1)} })
+		q := d.insertInto("tasks (grp, name, summed) ").values(to-from, func(i int) []any { return []any{refs[from+i].Group, refs[from+i].Name, int64(1)} })
 		q.add(" ON CONFLICT (name, grp) DO UPDATE SET numbers = tasks.numbers RETURNING grp, name, id, numbers, latest, latest_ended, summed")
 		return q.each(ctx, tx, func(rows *sql.Rows) error {
 			var ref job.TaskRef

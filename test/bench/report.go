@@ -21,7 +21,7 @@ Instants that are due together start a little later than the bare loop ends as m
 records are handed over and taken in meanwhile, on the same processors.
 
 Other figures: timers against other libraries in [timers](timers.md), history with a million records by
-` + "`ROTA_BENCH_ROWS=1000000 go test -run '^$' -bench Page ./internal/history`" + `, the plan for a million jobs by
+` + "`ROTA_BENCH_RECORDS=1000000 go test -run '^$' -bench Page ./internal/history`" + `, the plan for a million jobs by
 ` + "`go test -run '^$' -bench . ./internal/engine`" + `, the clock with a million entries by ` + "`go test -run '^$' -bench Clock ./internal/node`" + `.
 `
 
