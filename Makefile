@@ -38,7 +38,7 @@ fmt: ## format
 bench: ## measure, and write docs/benchmarks.md
 	$(GO) run ./test/bench
 
-fuzz: ## fuzz every parser for FUZZTIME (30s) each
+fuzz: ## random tests with fresh seeds, then fuzz every parser for FUZZTIME (30s) each
 	sh test/fuzz.sh $(or $(FUZZTIME),30s)
 
 chaos: ## kill real clusters for SECONDS (300) on end

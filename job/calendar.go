@@ -30,11 +30,17 @@ type CalendarEntry struct {
 	Calendar  Calendar  `json:"calendar"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
-	// Since is when the present ranges came to be, zero where there were none before; Prior are those that held up to then. So
-	// a change concerns only what is due after it.
-	Since    time.Time `json:"since,omitzero"`
-	Prior    []string  `json:"prior,omitempty"`
-	Revision int64     `json:"revision,omitempty"` // the store's, of the version that was read
+	// Since is when the present ranges came to be, zero where there were none before; Past are those that held before, in their
+	// order. So a change concerns only what is due after it.
+	Since    time.Time   `json:"since,omitzero"`
+	Past     []RangesEra `json:"past,omitempty"`
+	Revision int64       `json:"revision,omitempty"` // the store's, of the version that was read
+}
+
+// RangesEra is a time that has ended, in which a calendar had other ranges.
+type RangesEra struct {
+	Ranges []string  `json:"ranges"`
+	Until  time.Time `json:"until"` // inclusive
 }
 
 // What a calendar keeps: its ranges from a year before it is set, and of repeating events what comes within five years.
@@ -110,12 +116,36 @@ func (c *Calendar) Equal(o *Calendar) bool {
 		slices.Equal(c.Ranges, o.Ranges)
 }
 
-// RangesAt are the ranges that held just before a time.
+// RangesAt are the ranges that held just before a time, as far back as is known.
 func (e *CalendarEntry) RangesAt(t time.Time) []string {
-	if !e.Since.IsZero() && !t.After(e.Since) {
-		return e.Prior
+	for _, p := range e.Past {
+		if !t.After(p.Until) {
+			return p.Ranges
+		}
 	}
 	return e.Calendar.Ranges
+}
+
+// Edited is the entry in the place of this one that says what c says.
+func (e *CalendarEntry) Edited(c Calendar, now time.Time) *CalendarEntry {
+	n := *e
+	n.Calendar, n.UpdatedAt = c, now
+	if slices.Equal(e.Calendar.Ranges, c.Ranges) {
+		return &n
+	}
+	if n.Since = now; !now.After(e.Since) {
+		n.Since = e.Since.Add(tick)
+	}
+	n.Past = nil
+	size := 0
+	for _, p := range slices.Backward(append(slices.Clip(e.Past), RangesEra{e.Calendar.Ranges, n.Since})) {
+		if size += textBytes(p.Ranges); len(n.Past) > 0 && (size > maxEraBytes || len(n.Past) == maxEras || now.Sub(p.Until) > keepEra) {
+			break
+		}
+		n.Past = append(n.Past, p)
+	}
+	slices.Reverse(n.Past)
+	return &n
 }
 
 // Valid reports every fault of the entry.

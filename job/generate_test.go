@@ -7,7 +7,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/seed"
 )
+
+var _ = seed.Fix()
 
 // texts are what people write, and what only a file made to annoy has in it.
 var texts = rapid.OneOf(

@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -46,12 +47,12 @@ type Job struct {
 	Jitter       int64             `json:"jitter,omitempty"`   // seconds
 	OnLost       OnLost            `json:"on_lost,omitempty"`
 	Candidates   []NodeID          `json:"candidates,omitempty"` // of interval and alone: who may claim an instant
-	Since        time.Time         `json:"since,omitzero"`       // instants up to it are not due here
+	Since        time.Time         `json:"since,omitzero"`       // since when the node has the task: instants up to it are not due here
 	PausedAt     time.Time         `json:"paused_at,omitzero"`   // of the latest pause
 	ResumedAt    time.Time         `json:"resumed_at,omitzero"`  // of the latest resumption
 	Generation   int64             `json:"generation,omitempty"` // of the task that it was made from
 	Config       map[string]string `json:"config,omitempty"`     // the configuration that its values name
-	Prior        *Rule             `json:"prior,omitempty"`      // the rule in force up to Since, for what was due by it
+	Past         []Era             `json:"past,omitempty"`       // when other rules were in force, for what was due by them
 	Stamp        string            `json:"stamp,omitempty"`      // of the inputs of the decision; see package engine
 }
 
@@ -84,8 +85,9 @@ func Bind(e *TaskEntry, node NodeID, candidates []NodeID, since time.Time) *Job 
 		Timeout: t.Timeout.Seconds(), Grace: t.Grace.Seconds(),
 		Retry: t.Retry.Count, Interval: int(t.Retry.Interval.Seconds()), RetryBackoff: t.Retry.Backoff, RetryMax: int(t.Retry.Max.Seconds()),
 		Concurrency: t.Concurrency, Overlap: t.Overlap, Catchup: t.Catchup, Deadline: t.Deadline.Seconds(), Jitter: t.Jitter.Seconds(),
-		OnLost: t.OnLost, Since: since, Generation: e.Generation, Prior: e.Prior.clone(),
+		OnLost: t.OnLost, Since: since, Generation: e.Generation, Past: cloneEras(e.Past),
 	}
+	j = j.Behind(since)
 	if j.Kind.Claimed() {
 		j.Candidates = slices.Clone(candidates)
 	}
@@ -180,8 +182,10 @@ func (j *Job) Valid() error {
 	if j.Rules != nil {
 		j.Rules.check(&f, "rule.")
 	}
-	if j.Prior != nil {
-		j.Prior.check(&f, "prior.")
+	for i := range j.Past {
+		if r := j.Past[i].Rule; r != nil {
+			r.check(&f, fmt.Sprintf("past[%d].rule.", i))
+		}
 	}
 	return f.Err("job " + j.ID + " is not valid")
 }
@@ -294,7 +298,7 @@ func pausedFor(paused bool, from, until, instant time.Time) bool {
 func (j *Job) Clone() *Job {
 	c := *j
 	c.Envs, c.Argv, c.Candidates = slices.Clone(j.Envs), slices.Clone(j.Argv), slices.Clone(j.Candidates)
-	c.Config, c.Rules, c.Prior = maps.Clone(j.Config), j.Rules.clone(), j.Prior.clone()
+	c.Config, c.Rules, c.Past = maps.Clone(j.Config), j.Rules.clone(), cloneEras(j.Past)
 	if j.Scheduler != nil {
 		s := *j.Scheduler
 		c.Scheduler = &s

@@ -286,30 +286,6 @@ func (r *Rule) AtBoot(at time.Time) *Rule {
 	return c
 }
 
-// Instants are the instants in (from, to], in order, at most limit of them: those of the prior rule, which may
-// be nil, up to since, and of the rule after it. Both rules must be valid. More tells that there are others.
-func Instants(rule, prior *Rule, since, from, to time.Time, limit int) (list []time.Time, more bool) {
-	walk := func(r *Rule, from, to time.Time) {
-		for i := r.Next(from); !more && !i.IsZero() && !i.After(to); i = r.Next(i) {
-			if more = len(list) == limit; !more {
-				list = append(list, i)
-			}
-		}
-	}
-	if from.Before(since) {
-		end := since
-		if to.Before(end) {
-			end = to
-		}
-		walk(prior, from, end)
-		from = since
-	}
-	if !more {
-		walk(rule, from, to)
-	}
-	return list, more
-}
-
 // clone copies the rule deeply, but for the schedule and the ranges of calendars, which never change.
 func (r *Rule) clone() *Rule {
 	if r == nil {

@@ -147,8 +147,9 @@ type TaskEntry struct {
 	UpdatedAt time.Time `json:"updated_at"`
 	// Since is when the present rule came to be: instants up to it are not due.
 	Since time.Time `json:"since"`
-	// Prior is the rule that was in force up to Since, so that what was due by it is accounted for too.
-	Prior      *Rule `json:"prior,omitempty"`
+	// Past are the times before Since that may still owe something, in their order: what was due then is accounted for by the
+	// rule and the kind of then. The last one ends at Since; there is none where the rule was never another one.
+	Past       []Era `json:"past,omitempty"`
 	Generation int64 `json:"generation"` // counts the edits of Task, from 1
 	// Revision is the store's, of the version that was read; edits compare-and-swap on it.
 	Revision int64 `json:"revision,omitempty"`

@@ -11,7 +11,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rota-dev/rota/schedule"
+	"github.com/rota-dev/rota/test/seed"
 )
+
+var _ = seed.Fix()
 
 // expressions draws timers of the whole dialect.
 func expressions() *rapid.Generator[string] {

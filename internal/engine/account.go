@@ -29,18 +29,6 @@ type claim struct {
 
 type span struct{ first, last int64 }
 
-// period is a time whose rule has ended. As long as the floor is below its end, instants of it may be owed.
-type period struct {
-	rule    *job.Rule // nil: nothing was due
-	claimed bool      // what was due then was claimed; else the nodes account for it
-	until   time.Time // the end, inclusive
-}
-
-func (p period) owes() bool { return p.claimed && p.rule != nil }
-
-// maxPeriods bounds how many edits are remembered for a floor that stands still.
-const maxPeriods = 16
-
 func (a *account) empty() bool { return a.floor.IsZero() && len(a.claims) == 0 }
 
 // clear forgets everything but the place in the heap.
@@ -64,33 +52,20 @@ func (a *account) claimedAt(i int64) bool {
 	return ok
 }
 
-// succeed takes the rule of an entry that follows the present one into account.
-func (t *task) succeed(e *job.TaskEntry) {
-	old := t.entry
-	switch {
-	case old != nil && old.CreatedAt.Equal(e.CreatedAt) && old.Since.Equal(e.Since):
-		return
-	case old == nil || !old.CreatedAt.Equal(e.CreatedAt):
-		t.past = nil
+// parseEras parses the rules of an entry's past. One that was valid when it was stored and can't be read here owes nothing
+// that is known here.
+func parseEras(e *job.TaskEntry) {
+	past := slices.Clone(e.Past)
+	for i := range past {
+		if past[i].Rule == nil {
+			continue
+		}
+		r := *past[i].Rule
+		if past[i].Rule = &r; r.Valid() != nil {
+			past[i].Rule = nil
+		}
 	}
-	// What the kind was is known of an entry that was seen. Else it was probably claimed: a floor from another time
-	// than a claimed one does not last, see audit.go.
-	last := period{rule: e.Prior, claimed: true, until: e.Since}
-	if old != nil {
-		last.claimed = old.Task.Kind.Kind().Claimed()
-	}
-	if n := len(t.past); n > 0 && !last.owes() && !t.past[n-1].owes() {
-		t.past = t.past[:n-1]
-	}
-	t.past = append(t.past, last)
-	t.settlePast()
-}
-
-// settlePast forgets the periods that owe nothing, but for the last, which says when the present one began.
-func (t *task) settlePast() {
-	for len(t.past) > 1 && (len(t.past) > maxPeriods || !t.past[0].until.After(t.account.floor)) {
-		t.past = t.past[1:]
-	}
+	e.Past = past
 }
 
 // after is the first instant after another that is owed a record: by the rule that was in force, or because it
@@ -106,22 +81,21 @@ func (t *task) after(i time.Time) time.Time {
 	return next
 }
 
+// ruled is the first instant after another that a rule made due to be claimed.
 func (t *task) ruled(i time.Time) time.Time {
-	for _, p := range t.past {
-		if !i.Before(p.until) {
-			continue
-		}
-		if p.owes() {
-			if next := p.rule.Next(i); !next.IsZero() && !next.After(p.until) {
+	i = latest(i, t.entry.CreatedAt)
+	for k := range t.entry.Past {
+		e := &t.entry.Past[k]
+		if e.Owes() && i.Before(e.Until) {
+			if next := e.Rule.Next(latest(i, e.Since)); !next.IsZero() && !next.After(e.Until) {
 				return next
 			}
 		}
-		i = p.until
 	}
 	if !t.claimed() {
 		return time.Time{}
 	}
-	return t.rule.Next(i)
+	return t.rule.Next(latest(i, t.entry.Since))
 }
 
 func (e ClaimPut) apply(s *State) {
@@ -169,7 +143,6 @@ func (e FloorPut) apply(s *State) {
 		}
 	}
 	a.spans = slices.DeleteFunc(a.spans, func(s span) bool { return s.last <= floor })
-	t.settlePast()
 	s.rouse(t)
 }
 

@@ -58,7 +58,7 @@ func (s *State) auditTask(t *task, now time.Time) (action Action, wake time.Time
 	}
 	if a.floor.IsZero() {
 		if t.claimed() {
-			return InitFloor{Task: t.ref, At: t.entry.Since.UTC().Truncate(time.Second)}, now.Add(s.poll())
+			return InitFloor{Task: t.ref, At: t.entry.ClaimedSince().UTC().Truncate(time.Second)}, now.Add(s.poll())
 		}
 		return nil, time.Time{} // claims without a floor are about to go
 	}

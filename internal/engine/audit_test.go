@@ -144,16 +144,18 @@ func TestEventsAreNotChanged(t *testing.T) {
 	w := newWorld(1)
 	e := &job.TaskEntry{
 		Task:  job.Task{Group: "default", Name: "a", Command: job.Line("true"), Mode: job.Cycle, Timer: "* * * * *", Kind: "interval"},
-		Prior: &job.Rule{Mode: job.Cycle, Timer: "*/5 * * * *"}, Since: w.now, CreatedAt: w.now, Generation: 2, Revision: 1,
+		Past:  []job.Era{{Rule: &job.Rule{Mode: job.Cycle, Timer: "*/5 * * * *"}, Since: w.now.Add(-time.Hour), Until: w.now}},
+		Since: w.now, CreatedAt: w.now.Add(-time.Hour), Generation: 2, Revision: 1,
 	}
 	bad := *e
-	bad.Task.Name, bad.Prior = "b", &job.Rule{Mode: job.Cycle, Timer: "nonsense"}
-	before, badBefore := *e.Prior, *bad.Prior
+	bad.Task.Name = "b"
+	bad.Past = []job.Era{{Rule: &job.Rule{Mode: job.Cycle, Timer: "nonsense"}, Since: w.now.Add(-time.Hour), Until: w.now}}
+	before, badBefore := *e.Past[0].Rule, *bad.Past[0].Rule
 	s := engine.New(engine.Options{})
 	s.Apply(engine.TaskPut{Entry: e}, engine.TaskPut{Entry: &bad}, engine.NodePut{Node: &job.Node{ID: "n1"}})
 	actions := s.Plan(w.now)
-	if !reflect.DeepEqual(*e.Prior, before) || bad.Prior == nil || !reflect.DeepEqual(*bad.Prior, badBefore) {
-		t.Errorf("changed: %v, %v", e.Prior, bad.Prior)
+	if !reflect.DeepEqual(*e.Past[0].Rule, before) || bad.Past[0].Rule == nil || !reflect.DeepEqual(*bad.Past[0].Rule, badBefore) {
+		t.Errorf("changed: %v, %v", e.Past, bad.Past)
 	}
 	for _, a := range actions {
 		if p, ok := a.(engine.PutJob); ok {

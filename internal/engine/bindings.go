@@ -30,16 +30,10 @@ func (s *State) adopt(t *task) {
 	if rule.Valid() != nil {
 		rule = nil // it was valid when it was stored; another version may read it otherwise
 	}
-	if entry.Prior != nil {
-		prior := *entry.Prior
-		if entry.Prior = &prior; prior.Valid() != nil {
-			entry.Prior = nil
-		}
-	}
+	parseEras(entry)
 	if t.entry == nil || !t.entry.CreatedAt.Equal(entry.CreatedAt) {
 		t.placed = t.entry == nil && len(t.jobs) > 0
 	}
-	t.succeed(entry)
 	t.entry, t.rule, t.unreadable, t.lacks = entry, rule, false, ""
 	s.setNames(t, entry.Task.ConfigNames())
 	s.dirty(t)
@@ -67,7 +61,7 @@ func (e TaskUnreadable) apply(s *State) {
 // vacate takes the entry away.
 func (s *State) vacate(t *task) {
 	s.setNames(t, nil)
-	t.entry, t.rule, t.past, t.stamp, t.lacks = nil, nil, nil, 0, ""
+	t.entry, t.rule, t.stamp, t.lacks = nil, nil, 0, ""
 }
 
 func (s *State) setNames(t *task, names []string) {

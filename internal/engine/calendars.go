@@ -51,20 +51,32 @@ func (s *State) resolve(written *job.TaskEntry) (entry *job.TaskEntry, rule *job
 	e := *written
 	rule = e.Task.Rule()
 	lacks = rule.Resolve(s.ranges)
-	var changed time.Time // by the latest change of a calendar
+	var changes []time.Time
 	for name := range rule.Calendars {
-		changed = latest(changed, s.calendars[name].Since)
+		c := s.calendars[name]
+		for _, p := range c.Past {
+			changes = append(changes, p.Until)
+		}
+		changes = append(changes, c.Since)
 	}
-	if changed.After(e.Since) {
-		prior := e.Task.Rule()
-		prior.Resolve(func(name string) ([]string, bool) {
-			c := s.calendars[name]
-			if c == nil {
-				return nil, false
-			}
-			return c.RangesAt(changed), true
-		})
-		e.Since, e.Prior = changed, prior
+	slices.SortFunc(changes, time.Time.Compare)
+	e.Past = slices.Clip(e.Past)
+	for _, until := range changes {
+		if !until.After(e.Since) {
+			continue
+		}
+		was := job.Era{Kind: e.Task.Kind, Since: e.Since, Until: until}
+		if rule.Mode == job.Cycle {
+			was.Rule = e.Task.Rule()
+			was.Rule.Resolve(func(name string) ([]string, bool) {
+				c := s.calendars[name]
+				if c == nil {
+					return nil, false
+				}
+				return c.RangesAt(until), true
+			})
+		}
+		e.Past, e.Since = append(e.Past, was), until
 	}
 	return &e, rule, lacks
 }
@@ -90,6 +102,7 @@ func (t *task) bind(id job.NodeID, candidates []job.NodeID, since time.Time) *jo
 // nil.
 func (s *State) Resolved(e *job.TaskEntry) (*job.TaskEntry, *job.Rule, error) {
 	entry, rule, lacks := s.resolve(e)
+	parseEras(entry)
 	if lacks != "" {
 		return entry, rule, job.Errorf(job.CodeConflict, "there is no calendar %s", lacks)
 	}

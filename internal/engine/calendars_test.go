@@ -13,9 +13,12 @@ import (
 var noon = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 
 func calendarEntry(rev int64, since time.Time, prior []string, ranges ...string) engine.CalendarPut {
-	return engine.CalendarPut{Entry: &job.CalendarEntry{
-		Calendar: job.Calendar{Name: "holidays", Ranges: ranges}, CreatedAt: noon, Since: since, Prior: prior, Revision: rev,
-	}}
+	e := &job.CalendarEntry{Calendar: job.Calendar{Name: "holidays", Ranges: prior}, CreatedAt: noon, Revision: rev}
+	if !since.IsZero() {
+		e = e.Edited(e.Calendar, noon).Edited(job.Calendar{Name: "holidays", Ranges: ranges}, since)
+	}
+	e.Calendar.Ranges = ranges
+	return engine.CalendarPut{Entry: e}
 }
 
 func excluding(kind job.KindName, exclude ...string) *job.TaskEntry {
@@ -69,14 +72,14 @@ func TestCalendarChanges(t *testing.T) {
 	place(s, noon, calendarEntry(5, time.Time{}, nil, "2026-12-03"), engine.TaskPut{Entry: excluding("common", "calendar:holidays")}, engine.TaskPut{Entry: other})
 	changed := noon.Add(48 * time.Hour) // on 3 December, at noon: this day is none any more, tomorrow is
 	jobs := place(s, changed, calendarEntry(9, changed, []string{"2026-12-03"}, "2026-12-04"))
-	if len(jobs) != 1 || jobs[0].Name != "a" || !jobs[0].Since.Equal(changed) || jobs[0].Prior == nil {
+	if len(jobs) != 1 || jobs[0].Name != "a" || !jobs[0].RuleSince().Equal(changed) || !jobs[0].Since.Equal(noon) {
 		t.Fatalf("%v", jobs)
 	}
 	j := jobs[0]
 	if err := j.Check(); err != nil {
 		t.Fatal(err)
 	}
-	due, _ := job.Instants(j.Rules, j.Prior, j.Since, noon, noon.Add(96*time.Hour), 10)
+	due, _ := j.Instants(noon, noon.Add(96*time.Hour), 10)
 	var days []int
 	for _, i := range due {
 		days = append(days, i.Day())

@@ -39,6 +39,10 @@ func (c *checks) fail(format string, args ...any) {
 
 func (c *checks) wrote(w *world, e *job.TaskEntry) {
 	l := c.lives[e.Ref()]
+	e, rule, err := w.people.Resolved(e)
+	if err != nil {
+		panic(err)
+	}
 	if l == nil {
 		l = &life{starts: map[int64]int{}}
 		c.lives[e.Ref()] = l
@@ -49,10 +53,7 @@ func (c *checks) wrote(w *world, e *job.TaskEntry) {
 			l.rules = l.rules[:n-1]
 		}
 	}
-	r := inForce{rule: e.Task.Rule(), claimed: e.Task.Mode == job.Cycle && e.Task.Kind.Kind().Claimed(), from: e.Since}
-	if err := r.rule.Valid(); err != nil {
-		panic(err)
-	}
+	r := inForce{rule: rule, claimed: e.Task.Mode == job.Cycle && e.Task.Kind.Kind().Claimed(), from: e.Since}
 	if _, ok := w.floors[e.Ref()]; ok && r.claimed {
 		r.open = e.Since
 	}
@@ -203,7 +204,7 @@ func (c *checks) placed() {
 		if n == nil || !e.Task.Rule().Matches(n) || len(e.Task.Nodes) > 0 && !slices.Contains(e.Task.Nodes, n.ID) {
 			c.fail("there is a job of %s on %s, which does not match", ref, j.job.NodeID)
 		}
-		if j.job.Generation != e.Generation || j.job.Pause != e.Paused || j.job.Since.Before(e.Since) {
+		if j.job.Generation != e.Generation || j.job.Pause != e.Paused || j.job.RuleSince().Before(e.Since) {
 			c.fail("the job of %s on %s is stale", ref, j.job.NodeID)
 		}
 		perTask[ref] = append(perTask[ref], j.job)
@@ -252,11 +253,14 @@ const (
 	forgetsJobs          bug = "a job's write is lost, and the engine is not told"
 	forgetsDeletions     bug = "a job's deletion is lost, and the engine is not told"
 	cutsCandidates       bug = "a job's candidates are cut short"
+	forgetsEras          bug = "a task remembers the last of its rules alone"
+	forgetsKinds         bug = "a task does not remember its kinds"
+	forgetsRanges        bug = "a calendar does not remember what it said"
 )
 
 var bugs = []bug{
 	settleIgnoresClaims, settleDropsTheRecord, floorTooHigh, claimsBelowTheFloor, forgetsHistory, forgetsLost, forgetsJobs,
-	forgetsDeletions, cutsCandidates,
+	forgetsDeletions, cutsCandidates, forgetsEras, forgetsKinds, forgetsRanges,
 }
 
 // bend changes an action as the bug would; nil: it is not carried out.

@@ -22,8 +22,8 @@
 // instants above the floor is the audit (audit.go). Common tasks are accounted for by their nodes.
 //
 // The floor never rises above the present: a node whose clock is ahead may claim what is still to come, and others
-// what lies before that. An entry tells of one rule before the present one; rules before that, which a slow
-// run can keep the floor from passing, are remembered by every master that saw the edits (account.go).
+// what lies before that. An entry tells of the rules and kinds before the present one that may still owe something, with their times,
+// and each instant is accounted for by what was in force then ([job.Era]).
 //
 // # Convergence and cost
 //

@@ -35,8 +35,10 @@ func (w *world) describe(a engine.Action) string {
 		if len(j.Candidates) > 0 {
 			words = append(words, "candidates", fmt.Sprint(j.Candidates))
 		}
-		if j.Prior != nil {
-			words = append(words, fmt.Sprintf("prior %q", j.Prior.Timer))
+		for _, e := range j.Past {
+			if e.Rule != nil {
+				words = append(words, fmt.Sprintf("until %s %s %q", clock(e.Until), e.Kind, e.Rule.Timer))
+			}
 		}
 		if j.Pause {
 			words = append(words, "paused")

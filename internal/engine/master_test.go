@@ -95,6 +95,9 @@ func (w *world) learnBackfills() {
 func (w *world) relist() {
 	m := &master{state: engine.New(engine.Options{Lease: lease})}
 	w.masters[0] = m
+	for _, c := range w.calendars {
+		m.state.Apply(engine.CalendarPut{Entry: c})
+	}
 	for _, ref := range slices.Collect(maps.Keys(w.tasks)) {
 		m.state.Apply(engine.TaskPut{Entry: w.tasks[ref]})
 	}

@@ -118,16 +118,16 @@ func (t *task) entrySince() time.Time {
 	return t.entry.Since
 }
 
-// since is the instant from which a binding counts: that of the rule for a node that has the task, or gets it as
-// it is first placed; now for a node that gains it later.
+// since is the instant from which a binding counts: as before for a node that has the task; that of the rule, or of the task where
+// it is as young, for one that gets it as it is first placed; now for a node that gains it later.
 func (s *State) since(t *task, id job.NodeID, old jobState, bound, first bool, now time.Time) time.Time {
 	since := t.entry.Since
+	if now.Sub(t.entry.CreatedAt) <= placedPromptly*s.lease {
+		since = t.entry.CreatedAt
+	}
 	switch {
 	case bound:
-		if was := old.sinceTime(); was.After(since) {
-			return was
-		}
-		return since
+		return latest(old.sinceTime(), t.entry.CreatedAt.UTC())
 	case first && !s.nodes[id].node.CreatedAt.After(since):
 		return since
 	case now.After(since):
@@ -139,7 +139,7 @@ func (s *State) since(t *task, id job.NodeID, old jobState, bound, first bool, n
 func (j jobState) sinceTime() time.Time { return time.Unix(0, j.since).UTC() }
 
 // stampVersion changes when the same inputs come to give another job.
-const stampVersion = 1
+const stampVersion = 2
 
 // stampFor sums up everything that the task's jobs are made from, but their node and since. It is never 0 for a task
 // that there is.
@@ -151,13 +151,14 @@ func (t *task) stampFor(on []job.NodeID, config map[string]string) uint64 {
 		Version    int
 		Generation int64
 		Created    time.Time
+		Since      time.Time
 		Paused     bool
 		PausedAt   time.Time
 		ResumedAt  time.Time
 		Candidates []job.NodeID
 		Config     map[string]string
 		Calendars  map[string][]string `json:",omitempty"`
-	}{stampVersion, t.entry.Generation, t.entry.CreatedAt, t.entry.Paused, t.entry.PausedAt, t.entry.ResumedAt, nil, config, nil}
+	}{stampVersion, t.entry.Generation, t.entry.CreatedAt, t.entry.Since, t.entry.Paused, t.entry.PausedAt, t.entry.ResumedAt, nil, config, nil}
 	if t.rule != nil {
 		in.Calendars = t.rule.Calendars
 	}

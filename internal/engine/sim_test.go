@@ -62,16 +62,14 @@ func (s *sim) claim(t *rapid.T) {
 		return
 	}
 	j := one(t, s.jobs...)
-	if j.Rules.Mode != job.Cycle || !j.Kind.Claimed() || j.Pause {
+	if j.Pause {
 		return
 	}
-	for _, r := range []*job.Rule{j.Rules, j.Prior} {
-		if r != nil && r.Valid() != nil {
-			return
-		}
+	if err := j.Check(); err != nil {
+		panic(err)
 	}
 	ahead := time.Duration(one(t, 0, 0, 0, 120)) * time.Second
-	instants, _ := job.Instants(j.Rules, j.Prior, j.Since, s.w.now.Add(-5*time.Minute), s.w.now.Add(ahead), 100)
+	instants, _ := j.Instants(s.w.now.Add(-5*time.Minute), s.w.now.Add(ahead), 100)
 	if len(instants) == 0 {
 		return
 	}
@@ -79,7 +77,7 @@ func (s *sim) claim(t *rapid.T) {
 		instants = instants[len(instants)-1:]
 	}
 	i := one(t, instants...)
-	if j.PausedFor(i) {
+	if j.PausedFor(i) || !j.At(i).Kind.Claimed() {
 		return
 	}
 	c := job.Claim{Task: j.Ref(), Instant: i, Node: s.id, Session: s.session, Job: j.Hash}

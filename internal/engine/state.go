@@ -55,8 +55,7 @@ type task struct {
 	names      []string       // the configuration that its values name
 	stamp      uint64         // what its jobs must carry; 0: not known before it is placed
 	jobs       map[job.NodeID]jobState
-	placed     bool     // it has had a job since it was created, as far as was seen
-	past       []period // until the present rule, oldest first; see account.go
+	placed     bool // it has had a job since it was created, as far as was seen
 	account    account
 }
 

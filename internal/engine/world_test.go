@@ -25,15 +25,17 @@ type world struct {
 	dispatches map[string]*job.Dispatch
 	backfills  map[string]*job.Backfill
 	config     map[[2]string]string
+	calendars  map[string]*job.CalendarEntry
 	claims     map[job.TaskRef]map[int64]*job.Claim
 	floors     map[job.TaskRef]time.Time
 	transit    map[string]*job.ExecutionRecord
 	history    map[string]*job.ExecutionRecord
 
-	masters []*master // the first one leads
-	bug     bug       // planted on purpose
-	twice   bool      // watches tell everything twice
-	checks  checks    // what properties look at; see check_test.go
+	masters []*master     // the first one leads
+	people  *engine.State // what the master knows that people ask: the calendars
+	bug     bug           // planted on purpose
+	twice   bool          // watches tell everything twice
+	checks  checks        // what properties look at; see check_test.go
 
 	ever    []job.TaskRef
 	runs    []string
@@ -50,7 +52,8 @@ func newWorld(masters int) *world {
 	w := &world{
 		now:   time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC),
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
-		jobs: map[string]storedJob{}, dispatches: map[string]*job.Dispatch{}, config: map[[2]string]string{},
+		jobs: map[string]storedJob{}, dispatches: map[string]*job.Dispatch{}, config: map[[2]string]string{}, calendars: map[string]*job.CalendarEntry{},
+		people: engine.New(engine.Options{}),
 		claims: map[job.TaskRef]map[int64]*job.Claim{}, floors: map[job.TaskRef]time.Time{},
 		transit: map[string]*job.ExecutionRecord{}, history: map[string]*job.ExecutionRecord{},
 	}
@@ -67,6 +70,7 @@ type stream int
 
 const (
 	tasks stream = iota
+	calendars
 	nodes
 	presences
 	jobs
@@ -99,6 +103,15 @@ func (w *world) next() int64 {
 func (w *world) putTask(e *job.TaskEntry) {
 	c := *e
 	c.Revision = w.next()
+	if n := len(c.Past); n > 1 && w.bug == forgetsEras {
+		c.Past = c.Past[n-1:]
+	}
+	if w.bug == forgetsKinds {
+		c.Past = slices.Clone(c.Past)
+		for i := range c.Past {
+			c.Past[i].Kind = c.Task.Kind
+		}
+	}
 	w.tasks[c.Ref()] = &c
 	if !slices.Contains(w.ever, c.Ref()) {
 		w.ever = append(w.ever, c.Ref())
@@ -121,18 +134,41 @@ func (w *world) apply(t job.Task) {
 	now := w.now.Truncate(time.Millisecond)
 	e := job.TaskEntry{CreatedAt: now, Since: now}
 	if old := w.tasks[t.Ref()]; old != nil {
-		e = *old
-		was, is := old.Task.Rule(), t.Rule()
-		if !was.Same(is) || old.Task.Kind.Kind() != t.Kind.Kind() {
-			e.Since, e.Prior = now, nil
-			if was.Mode == job.Cycle {
-				e.Prior = was
-			}
+		resolved, rule, _ := w.people.Resolved(old)
+		settled := w.floors[t.Ref()]
+		if w.rev%2 == 0 {
+			settled = time.Time{} // its view may not have it
+		}
+		e = *old.Edited(t, resolved, rule, settled, now)
+	} else {
+		e.Task, e.UpdatedAt, e.Generation = t, now, 1
+	}
+	w.putTask(&e)
+}
+
+// setCalendar sets what a calendar says.
+func (w *world) setCalendar(name string, ranges ...string) {
+	now := w.now.Truncate(time.Millisecond)
+	c := job.Calendar{Name: name, Ranges: ranges}
+	e := &job.CalendarEntry{Calendar: c, CreatedAt: now}
+	if old := w.calendars[name]; old != nil {
+		e = old.Edited(c, now)
+	}
+	e.Revision = w.next()
+	w.calendars[name] = e
+	w.note("people: calendar %s is %v since %s", name, ranges, clock(e.Since))
+	w.people.Apply(engine.CalendarPut{Entry: e})
+	for _, t := range w.tasks {
+		if slices.Contains(t.Task.Rule().CalendarNames(), name) {
+			w.checks.wrote(w, t)
 		}
 	}
-	e.Task, e.UpdatedAt = t, now
-	e.Generation++
-	w.putTask(&e)
+	if w.bug == forgetsRanges {
+		c := *e
+		c.Past = nil
+		e = &c
+	}
+	w.tell(calendars, name, engine.CalendarPut{Entry: e})
 }
 
 func (w *world) pause(ref job.TaskRef, paused bool) {

@@ -14,7 +14,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/seed"
 )
+
+var _ = seed.Fix()
 
 // TestMain runs the tests, or is the child process of one of them.
 func TestMain(m *testing.M) {

@@ -66,16 +66,10 @@ func (m *Master) SetCalendar(ctx context.Context, c job.Calendar, dry bool) (*Ca
 		now := m.Now().UTC().Truncate(time.Millisecond)
 		e, change := job.CalendarEntry{Calendar: c, CreatedAt: now, UpdatedAt: now}, Created
 		if err == nil {
-			e, change = *old, Configured
-			if !slices.Equal(old.Calendar.Ranges, c.Ranges) {
-				if e.Since, e.Prior = now, old.Calendar.Ranges; !now.After(old.Since) {
-					e.Since = old.Since.Add(time.Millisecond)
-				}
-			}
+			e, change = *old.Edited(c, now), Configured
 			if old.Calendar.Equal(&c) {
 				change = Unchanged
 			}
-			e.Calendar, e.UpdatedAt = c, now
 		}
 		v := &CalendarView{CalendarEntry: e, Change: change}
 		m.view.with(func() { v.Tasks = m.view.state.Excluding(c.Name) })

@@ -69,7 +69,7 @@ func TestCalendars(t *testing.T) {
 		if v, err := m.SetCalendar(w.ctx, other, false); err != nil || v.Change != master.Configured || len(v.Tasks) != 1 {
 			t.Errorf("%+v, %v", v, err)
 		}
-		if j := jobs(); len(j.Rules.Calendars["holidays"]) != 2 || j.Prior == nil || first().Day() != 3 {
+		if j := jobs(); len(j.Rules.Calendars["holidays"]) != 2 || len(j.Past) != 1 || first().Day() != 3 {
 			t.Errorf("%s, next %s", j, first())
 		}
 		if err := m.DeleteCalendar(w.ctx, "holidays"); !job.IsConflict(err) || !strings.Contains(err.Error(), "default/a") {

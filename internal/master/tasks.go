@@ -192,18 +192,12 @@ func (m *Master) entry(t job.Task, old *job.TaskEntry) *job.TaskEntry {
 	if old == nil {
 		return &job.TaskEntry{Task: t, CreatedAt: now, UpdatedAt: now, Since: now, Generation: 1}
 	}
-	e := *old
-	e.Task, e.UpdatedAt, e.Generation = t, now, old.Generation+1
-	was, is := old.Task.Rule(), t.Rule()
-	if !was.Same(is) || old.Task.Kind.Kind() != t.Kind.Kind() {
-		if e.Since, e.Prior = now, nil; !now.After(old.Since) {
-			e.Since = old.Since.Add(time.Millisecond) // by which the rule is known from the one before, whatever clocks say
-		}
-		if was.Mode == job.Cycle {
-			e.Prior = m.resolved(&old.Task) // what its calendars say later is nothing to it
-		}
-	}
-	return &e
+	var e *job.TaskEntry
+	m.view.with(func() {
+		resolved, rule, _ := m.view.state.Resolved(old) // what does not fit any more concerns what is still to come
+		e = old.Edited(t, resolved, rule, m.view.state.Floors()[t.Ref()], now)
+	})
+	return e
 }
 
 // applied says what writing an entry in the place of another does.

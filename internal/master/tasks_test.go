@@ -27,7 +27,7 @@ func TestApply(t *testing.T) {
 		if err != nil || len(jobs) != 3 {
 			t.Errorf("%d jobs, %v", len(jobs), err)
 		}
-		if v, err := m.Task(w.ctx, job.Ref("", "a")); err != nil || len(v.Nodes) != 2 || v.Generation != 1 || !v.Since.Equal(v.CreatedAt) || v.Prior != nil {
+		if v, err := m.Task(w.ctx, job.Ref("", "a")); err != nil || len(v.Nodes) != 2 || v.Generation != 1 || !v.Since.Equal(v.CreatedAt) || v.Past != nil {
 			t.Errorf("read back: %+v, %v", v, err)
 		}
 		rev := w.mem.Revision()
@@ -126,8 +126,8 @@ func TestPutComparesAndSwaps(t *testing.T) {
 	})
 }
 
-// Since and Prior follow the rule alone.
-func TestSinceAndPrior(t *testing.T) {
+// Since and Past follow the rule and the kind alone, and remember each of them in its order.
+func TestSinceAndPast(t *testing.T) {
 	inWorld(t, func(w *world) {
 		m := w.leader("m1")
 		entry := func() *job.TaskEntry {
@@ -142,26 +142,26 @@ func TestSinceAndPrior(t *testing.T) {
 		first := entry()
 		time.Sleep(time.Minute)
 		m.apply(task("a", "@hourly", func(t *job.Task) { t.User = "root" }))
-		if e := entry(); !e.Since.Equal(first.Since) || e.Prior != nil || e.Generation != 2 || !e.UpdatedAt.After(first.UpdatedAt) {
+		if e := entry(); !e.Since.Equal(first.Since) || len(e.Past) != 0 || e.Generation != 2 || !e.UpdatedAt.After(first.UpdatedAt) {
 			t.Errorf("another user: %+v", e)
 		}
 		m.apply(task("a", "@daily"))
 		second := entry()
-		if !second.Since.After(first.Since) || second.Prior == nil || second.Prior.Timer != "@hourly" || !second.CreatedAt.Equal(first.CreatedAt) {
+		if !second.Since.After(first.Since) || len(second.Past) != 1 || second.Past[0].Rule.Timer != "@hourly" || !second.CreatedAt.Equal(first.CreatedAt) {
 			t.Errorf("another timer: %+v", second)
 		}
 		m.apply(task("a", "@daily", func(t *job.Task) { t.Kind = "interval" })) // at the same moment
 		third := entry()
-		if !third.Since.After(second.Since) || third.Prior == nil || third.Prior.Timer != "@daily" {
+		if !third.Since.After(second.Since) || len(third.Past) != 2 || third.Past[1].Rule.Timer != "@daily" || third.Past[1].Kind != "common" || !third.Past[1].Until.Equal(third.Since) {
 			t.Errorf("another kind: %+v", third)
 		}
 		m.apply(task("a", ""))
-		if e := entry(); e.Prior == nil || e.Prior.Timer != "@daily" || !e.Since.After(third.Since) {
+		if e := entry(); len(e.Past) != 3 || e.Past[2].Rule.Timer != "@daily" || e.Past[2].Kind != "interval" || !e.Since.After(third.Since) {
 			t.Errorf("no timer: %+v", e)
 		}
 		m.apply(task("a", "@weekly"))
-		if e := entry(); e.Prior != nil {
-			t.Errorf("nothing was due before: %+v", e)
+		if e := entry(); len(e.Past) != 4 || e.Past[3].Rule != nil {
+			t.Errorf("nothing was due just before: %+v", e)
 		}
 	})
 }

@@ -33,7 +33,14 @@ type inquiry struct {
 // history first, then at what is under way.
 func (m *Master) Why(ctx context.Context, ref job.TaskRef, at time.Time) (*Why, error) {
 	q := &inquiry{m: m, now: m.Now().UTC()}
-	m.view.with(func() { q.entry, q.placing = m.view.tasks[ref], m.view.state.Explain(ref) })
+	var rule *job.Rule
+	var err error
+	m.view.with(func() {
+		if e := m.view.tasks[ref]; e != nil {
+			q.entry, rule, err = m.view.state.Resolved(e)
+			q.placing = m.view.state.Explain(ref)
+		}
+	})
 	if q.entry == nil {
 		return nil, m.noTask(ref)
 	}
@@ -42,8 +49,8 @@ func (m *Master) Why(ctx context.Context, ref job.TaskRef, at time.Time) (*Why, 
 	}
 	t := &q.entry.Task
 	q.why = &Why{Task: ref, Kind: t.Kind, Timezone: cmp.Or(t.Timezone, "UTC"), At: at.UTC(), Answers: []client.WhyAnswer{}, Notes: []string{}}
-	if r := m.resolved(t); r.Mode == job.Cycle && r.Valid() == nil {
-		q.rule = r
+	if rule.Mode == job.Cycle && err == nil {
+		q.rule = rule
 	}
 	for _, p := range q.placing {
 		if !p.Bound {
@@ -66,25 +73,10 @@ func (q *inquiry) find(at time.Time) {
 	if !w.Instant.IsZero() {
 		w.Previous, _ = q.before(w.Instant)
 	}
-	if at.Before(q.entry.Since) {
-		if next, _ := job.Instants(q.rule, q.prior(), q.entry.Since, at, q.entry.Since.AddDate(5, 0, 0), 1); len(next) > 0 {
-			w.Next = next[0]
-		}
-	} else {
-		w.Next = q.rule.Next(at)
+	w.Next = job.NextDue(q.rule, q.entry.Past, q.entry.CreatedAt, at)
+	if e := q.entry.EraOf(w.Instant); e != nil {
+		w.Kind = cmp.Or(e.Kind, job.KindCommon.Name())
 	}
-}
-
-// prior is the rule before the present one, parsed, or nil.
-func (q *inquiry) prior() *job.Rule {
-	if q.entry.Prior == nil {
-		return nil
-	}
-	p := *q.entry.Prior
-	if p.Valid() != nil {
-		return nil
-	}
-	return &p
 }
 
 // before is the last instant before a time that was due by the rule then in force, and its timer.
@@ -94,15 +86,16 @@ func (q *inquiry) before(t time.Time) (time.Time, string) {
 			return i, q.rule.Timer
 		}
 	}
-	prior := q.prior()
-	if prior == nil {
-		return time.Time{}, ""
-	}
-	if until := q.entry.Since.Add(1); t.After(until) {
-		t = until
-	}
-	if i := prior.Schedule.Prev(t); i.After(q.entry.CreatedAt) {
-		return i, prior.Timer
+	for _, e := range slices.Backward(q.entry.Past) {
+		if e.Rule == nil || e.Rule.Schedule == nil || !t.After(e.Since) {
+			continue
+		}
+		if until := e.Until.Add(1); t.After(until) {
+			t = until
+		}
+		if i := e.Rule.Schedule.Prev(t); i.After(e.Since) {
+			return i, e.Rule.Timer
+		}
 	}
 	return time.Time{}, ""
 }
@@ -125,10 +118,16 @@ func (q *inquiry) remark() {
 	switch {
 	case w.At.Before(e.CreatedAt):
 		q.note("The task did not exist then; it was created at %s.", q.stamp(e.CreatedAt))
-	case w.At.Before(e.Since) && e.Prior == nil:
-		q.note("The task had no timer then, or another one that is not known any more; the present one counts since %s.", q.stamp(e.Since))
 	case w.At.Before(e.Since):
-		q.note("The task had another timer then, %q; it was changed at %s.", e.Prior.Timer, q.stamp(e.Since))
+		if was := e.EraOf(w.At); was == nil || was.Rule == nil {
+			q.note("The task had no timer then, or another one that is not known any more; the present one counts since %s.", q.stamp(e.Since))
+		} else if q.rule == nil || was.Rule.Timer != q.rule.Timer {
+			q.note("The task had another timer then, %q; it was changed at %s.", was.Rule.Timer, q.stamp(was.Until))
+		} else if was.Kind.Kind() != e.Task.Kind.Kind() {
+			q.note("The task was of another kind then, %s; it was changed at %s.", was.Kind, q.stamp(was.Until))
+		} else {
+			q.note("The task's rule or its calendars were others then; they were changed at %s.", q.stamp(was.Until))
+		}
 	case q.rule == nil:
 		q.note("The task has no timer; it runs when it is asked for.")
 	case w.Instant.IsZero():
@@ -159,7 +158,7 @@ func (q *inquiry) look(ctx context.Context) (err error) {
 			}
 		}
 	})
-	if q.entry.Task.Kind.Kind().Claimed() {
+	if w.Kind.Kind().Claimed() {
 		q.rank()
 		a, err := q.ofTask(ctx)
 		w.Answers = append(w.Answers, a)

@@ -127,7 +127,7 @@ func (q *inquiry) onNode(ctx context.Context, p job.Placement) (client.WhyAnswer
 	since := q.outlook.Since[p.Node]
 	due := i.Add(schedule.Jitter(job.JobHash(q.why.Task, p.Node), i, q.entry.Task.Jitter.Std()))
 	switch {
-	case !i.After(since) && since.After(q.entry.Since):
+	case !i.After(since):
 		a.State, a.Reason = client.WhyNotDue, "the node has the task since "+q.stamp(since)+" only"
 	case !p.Online:
 		a.Reason = "the node is offline, and tells what became of it when it is back (catchup: " + string(q.entry.Task.Catchup) + ")"

@@ -63,7 +63,10 @@ func TestDeleteEditPause(t *testing.T) {
 		j := newJob(t, "a", "*/10 * * * * *")
 		w.put(j)
 		w.until(25 * time.Second)
-		edited := newJob(t, "a", "*/15 * * * * *", func(j *job.Job) { j.Since, j.Prior, j.Generation = at(25*time.Second), j.Rules, 2 })
+		first := j
+		edited := newJob(t, "a", "*/15 * * * * *", func(j *job.Job) {
+			j.Past, j.Generation = []job.Era{{Since: j.Since, Until: at(25 * time.Second), Rule: first.Rules}}, 2
+		})
 		w.put(edited) // ancestor 10
 		w.until(50 * time.Second)
 		paused := edited.Clone()

@@ -107,20 +107,12 @@ func (c *clock) next() time.Time {
 	return time.Unix(0, c.queue[0].wake)
 }
 
-// nextInstant is the first instant of a job after a cursor; none for a paused job or one without a timer.
+// nextInstant is the first instant of a job after a cursor; none for a paused job or one that never had a timer.
 func nextInstant(j *job.Job, cursor time.Time) time.Time {
-	if j.Pause || j.Rules == nil || j.Rules.Mode != job.Cycle {
+	if j.Pause || j.Rules == nil {
 		return time.Time{}
 	}
-	if cursor.Before(j.Since) {
-		if j.Prior != nil {
-			if i := j.Prior.Next(cursor); !i.IsZero() && !i.After(j.Since) {
-				return i
-			}
-		}
-		cursor = j.Since
-	}
-	return j.Rules.Next(cursor)
+	return j.NextInstant(cursor)
 }
 
 // fireTime is when an instant starts: with jitter some time after it, always the same.
@@ -129,7 +121,7 @@ func fireTime(j *job.Job, instant time.Time) time.Time {
 		return instant
 	}
 	seed := j.TaskID
-	if !j.Kind.Claimed() {
+	if !j.At(instant).Kind.Claimed() {
 		seed = j.Hash
 	}
 	return instant.Add(schedule.Jitter(seed, instant, time.Duration(j.Jitter)*time.Second))

@@ -193,15 +193,16 @@ func (c *core) deal(ctx context.Context, e *entry) (many bool) {
 		return false
 	}
 	c.clock.advance(e, d.cursor)
-	if e.job.Kind.Claimed() {
-		c.walked[e.job.Hash] = d.cursor
-	}
 	for _, v := range d.verdicts {
-		if v.trigger == "" {
-			c.tellInTurn(e.job, v)
+		if j := e.job.At(v.first); v.trigger == "" {
+			c.tellInTurn(j, v)
 		} else {
-			c.fire(ctx, e.job, v)
+			c.fire(ctx, j, v)
 		}
+	}
+	// What waits here and was not claimed, because the kind was another one then, is in no spool yet.
+	if e.job.Kind.Claimed() && (len(e.job.Past) == 0 || len(c.queue[e.job.Hash]) == 0) {
+		c.walked[e.job.Hash] = d.cursor
 	}
 	return d.instants > passSlice
 }
@@ -241,7 +242,7 @@ func (c *core) putJob(j *job.Job) {
 	if cursor.IsZero() { // written by a stranger; all of the past is not meant
 		cursor = c.a.Now()
 	}
-	c.clock.set(j, cursor)
+	c.clock.set(j.Behind(cursor), cursor)
 	if j.Pause {
 		c.callOff(j.Hash, "the task was paused before its turn came", false)
 	}

@@ -24,6 +24,7 @@ type verdict struct {
 	trigger     job.Trigger // timer or catchup: it runs; empty: it does not
 	outcome     job.Outcome // missed or skipped, where it does not run
 	reason      string
+	era         time.Time // the end of the era of its instants; zero: they are the present rule's
 }
 
 // decision says what becomes of a job's instants that are due.
@@ -39,7 +40,7 @@ type decision struct {
 // jumped over them, follow the catch-up policy; those older than the deadline never run. What does not run is told,
 // for a common job: that of a claimed one is the business of all its nodes, and the master's audit tells it.
 func decide(j *job.Job, cursor, now time.Time) decision {
-	due, more := job.Instants(j.Rules, j.Prior, j.Since, cursor, now, maxInstants)
+	due, more := j.Instants(cursor, now, maxInstants)
 	if n := slices.IndexFunc(due, func(i time.Time) bool { return fireTime(j, i).After(now) }); n >= 0 {
 		due, more = due[:n], false
 	}
@@ -83,7 +84,7 @@ const pausedReason = "the task was paused"
 // isLate tells whether an instant that is due is the catch-up policy's business. That of a boot is not: nobody can come to
 // it on time.
 func isLate(j *job.Job, i, now time.Time) bool {
-	boot := j.Rules.Boot && i.After(j.Since) // not one of the prior rule
+	boot := j.Rules.Boot && i.After(j.RuleSince()) // not one of another rule
 	return !boot && now.Sub(fireTime(j, i)) > onTime && !j.PausedFor(i)
 }
 
@@ -92,7 +93,7 @@ func lateAfter(j *job.Job, after, now time.Time) (n int) {
 	const look = 100
 	for more := true; more && n < maxCatchup; {
 		var list []time.Time
-		list, more = job.Instants(j.Rules, j.Prior, j.Since, after, now, look)
+		list, more = j.Instants(after, now, look)
 		for _, i := range list {
 			if fireTime(j, i).After(now) {
 				return n
@@ -116,19 +117,20 @@ func (d *decision) run(i time.Time, trigger job.Trigger) {
 
 // tell adds an instant to the last verdict, or begins another where the words change.
 func (d *decision) tell(j *job.Job, i time.Time, outcome job.Outcome, reason string) {
-	if j.Kind.Claimed() {
+	if j.At(i).Kind.Claimed() {
 		return
 	}
-	v := verdict{first: i, last: i, count: 1, outcome: outcome, reason: reason}
+	v := verdict{first: i, last: i, count: 1, outcome: outcome, reason: reason, era: j.EraEnd(i)}
 	if n := len(d.verdicts); n > 0 && d.verdicts[n-1].join(v) {
 		return
 	}
 	d.verdicts = append(d.verdicts, v)
 }
 
-// join takes the next instant, or the next few, into a verdict, if they end alike.
+// join takes the next instant, or the next few, into a verdict, if they end alike and are of one era: between two of them there
+// may be instants that are claimed.
 func (v *verdict) join(next verdict) bool {
-	if v.trigger != "" || next.trigger != "" || v.outcome != next.outcome || v.reason != next.reason {
+	if v.trigger != "" || next.trigger != "" || v.outcome != next.outcome || v.reason != next.reason || !v.era.Equal(next.era) {
 		return false
 	}
 	v.last, v.count = next.last, v.count+next.count

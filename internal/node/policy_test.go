@@ -8,7 +8,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/seed"
 )
+
+var _ = seed.Fix()
 
 // fate is what the policy's plain reading makes of one instant.
 type fate struct {
@@ -19,7 +22,7 @@ type fate struct {
 
 // plainly applies the policy to all instants at once, one after the other.
 func plainly(j *job.Job, cursor, now time.Time) (fates []fate) {
-	all, _ := job.Instants(j.Rules, j.Prior, j.Since, cursor, now, 1<<30)
+	all, _ := j.Instants(cursor, now, 1<<30)
 	for n, i := range all {
 		if fireTime(j, i).After(now) {
 			all = all[:n]
@@ -74,8 +77,13 @@ func TestDecideAgainstPlainReading(t *testing.T) {
 				j.PausedAt = second("paused at", span)
 				j.ResumedAt = j.PausedAt.Add(time.Duration(rapid.IntRange(0, span).Draw(rt, "for")) * time.Second)
 			}
-			if rapid.Bool().Draw(rt, "has prior") {
-				j.Prior = &job.Rule{Mode: job.Cycle, Timer: timer.Draw(rt, "prior"), Seed: "a"}
+			from := j.Since.Add(-time.Minute)
+			for range rapid.IntRange(0, 3).Draw(rt, "eras") {
+				e := job.Era{Since: from, Until: from.Add(time.Duration(rapid.IntRange(1, span).Draw(rt, "era")) * time.Second)}
+				if rapid.Bool().Draw(rt, "has a timer") {
+					e.Rule = &job.Rule{Mode: job.Cycle, Timer: timer.Draw(rt, "its timer"), Seed: "a"}
+				}
+				j.Past, from = append(j.Past, e), e.Until
 			}
 		})
 		cursor := second("cursor", span)
@@ -91,7 +99,7 @@ func TestDecideAgainstPlainReading(t *testing.T) {
 				}
 				break
 			}
-			instants, _ := job.Instants(j.Rules, j.Prior, j.Since, cursor, d.cursor, 1<<30)
+			instants, _ := j.Instants(cursor, d.cursor, 1<<30)
 			if len(instants) > maxInstants || len(instants) != d.instants {
 				rt.Fatalf("%d instants at once, %d told", len(instants), d.instants)
 			}
@@ -145,7 +153,8 @@ func TestDecide(t *testing.T) {
 			5*time.Minute + 30*time.Second, "missed 1-1 (1); skipped 2-3 (2); missed 4-5 (2); "},
 		{"claimed ones are not told", minutes(job.CatchupNone, kind(job.KindInterval)), 5 * time.Minute, "run 5 timer; "},
 		{"the rule was another one before", minutes(job.CatchupAll, func(j *job.Job) {
-			j.Since, j.Prior = at(3*time.Minute), &job.Rule{Mode: job.Cycle, Timer: "@every 2m"}
+			j.Since = epoch
+			j.Past = []job.Era{{Since: epoch, Until: at(3 * time.Minute), Rule: &job.Rule{Mode: job.Cycle, Timer: "@every 2m"}}}
 		}), 4*time.Minute + 30*time.Second, "run 2 catchup; run 4 catchup; "},
 		{"a node that joined late", minutes(job.CatchupAll, func(j *job.Job) { j.Since = at(3*time.Minute + time.Second) }), 4 * time.Minute, "run 4 timer; "},
 		{"not for a node that has no rule", newJob(t, "a", ""), time.Hour, ""},

@@ -17,7 +17,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/seed"
 )
+
+var _ = seed.Fix()
 
 // What is written with a moment in between comes in the order of writing, each piece with its stream and its time.
 func TestStreamsAreToldApartInOrderAndWithTimes(t *testing.T) {
