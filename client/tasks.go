@@ -8,13 +8,19 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-// Apply creates or changes tasks and tells of each what became of it. Nothing is written unless all are valid.
+// Apply is [Client.ApplyDocuments] of tasks alone.
 func (c *Client) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([]Applied, error) {
-	if tasks == nil {
-		tasks = []job.Task{}
+	return c.ApplyDocuments(ctx, job.Documents{Tasks: tasks}, o)
+}
+
+// ApplyDocuments creates or changes tasks, and what they use, and tells of each what became of it. Nothing is written unless all are
+// valid.
+func (c *Client) ApplyDocuments(ctx context.Context, docs job.Documents, o ApplyOptions) ([]Applied, error) {
+	if docs.Tasks == nil {
+		docs.Tasks = []job.Task{}
 	}
 	var out []Applied
-	r, err := post(&out, "apply").json(tasks)
+	r, err := post(&out, "apply").json(docs)
 	if err != nil {
 		return nil, err
 	}

@@ -18,9 +18,11 @@ const (
 	Deleted    Change = "deleted"
 )
 
-// Applied is what became of one task of an apply.
+// Applied is what became of one document of an apply: of a task, or, where Kind says so, of something else under Name.
 type Applied struct {
-	Task   job.TaskRef `json:"task"`
+	Kind   string      `json:"kind,omitempty"` // empty: a task; else such as template
+	Name   string      `json:"name,omitempty"`
+	Task   job.TaskRef `json:"task,omitzero"`
 	Change Change      `json:"change"`
 	// Old and New are the task before and after; Old is nil for a new one, New for a pruned one.
 	Old *job.Task `json:"old,omitempty"`
@@ -31,6 +33,14 @@ type Applied struct {
 	// Nodes are those on which it would run; Warnings what a person should look at.
 	Nodes    []job.NodeID `json:"nodes"`
 	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// What names the document for a person, such as "task default/backup".
+func (a *Applied) What() string {
+	if a.Kind != "" {
+		return a.Kind + " " + a.Name
+	}
+	return "task " + a.Task.String()
 }
 
 // ApplyOptions say how to apply.

@@ -13,13 +13,13 @@ import (
 // The examples are read, can fire, and do what they should on this machine.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	tasks, err := job.ReadTaskFiles([]string{"../examples"})
+	docs, err := job.ReadFiles([]string{"../examples"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	names := map[string]bool{}
 	kinds := map[job.KindName]bool{}
-	for _, task := range tasks {
+	for _, task := range docs.Tasks {
 		names[task.Name], kinds[task.Kind] = true, true
 		t.Run(task.Name, func(t *testing.T) {
 			t.Parallel()

@@ -103,10 +103,11 @@ func (s *Scope) missing(name string) error {
 
 // Filled is what a job executes, with every value filled in.
 type Filled struct {
-	Argv  []string // never empty
+	Argv  []string // empty only where Way says what runs instead
 	Env   []string // KEY=VALUE, the job's own
 	Stdin string
 	Dir   string
+	Way   *Way // nil: Argv, on this node
 }
 
 // Fill gives what the job executes. A command in the form of a list is executed as it is; a line goes through
@@ -122,6 +123,9 @@ func (j *Job) Fill(scope Scope) (Filled, error) {
 	var f Faults
 	out := Filled{Argv: j.ResolveShell(), Env: slices.Clone(j.Envs)}
 	command := "cmd"
+	if j.HTTP != nil || j.Handler != "" {
+		out.Argv = nil
+	}
 	script := shellScript(out.Argv)
 	for i, arg := range out.Argv {
 		if len(j.Argv) > 0 {
@@ -139,6 +143,7 @@ func (j *Job) Fill(scope Scope) (Filled, error) {
 	out.Stdin = fillText(&f, "stdin", j.Stdin, scope, false)
 	out.Dir = fillText(&f, "dir", j.Dir, scope, false)
 	noNUL(&f, "dir", out.Dir)
+	out.Way = j.way(&f, scope)
 	if out.Dir != "" && !path.IsAbs(out.Dir) && len(f.Fields) == 0 {
 		f.Add("dir", "%q is not an absolute path", out.Dir)
 	}

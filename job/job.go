@@ -36,6 +36,10 @@ type Job struct {
 
 	Group        string            `json:"group"`
 	Argv         []string          `json:"argv,omitempty"` // executed as it is; empty: Command is a shell line
+	HTTP         *HTTP             `json:"http,omitempty"` // what runs instead of a command
+	SSH          *SSH              `json:"ssh,omitempty"`  // where Argv or Command runs
+	Handler      string            `json:"handler,omitempty"`
+	Input        json.RawMessage   `json:"input,omitempty"`
 	Dir          string            `json:"dir,omitempty"`
 	Grace        int64             `json:"grace,omitempty"` // seconds from SIGTERM to SIGKILL; 0: the default
 	RetryBackoff float64           `json:"retry_backoff,omitempty"`
@@ -46,12 +50,15 @@ type Job struct {
 	Deadline     int64             `json:"deadline,omitempty"` // seconds
 	Jitter       int64             `json:"jitter,omitempty"`   // seconds
 	OnLost       OnLost            `json:"on_lost,omitempty"`
+	ResultFrom   Stream            `json:"result_from,omitempty"`
+	Limits       Limits            `json:"limits,omitzero"`      // of each attempt
 	Candidates   []NodeID          `json:"candidates,omitempty"` // of interval and alone: who may claim an instant
 	Since        time.Time         `json:"since,omitzero"`       // since when the node has the task: instants up to it are not due here
 	PausedAt     time.Time         `json:"paused_at,omitzero"`   // of the latest pause
 	ResumedAt    time.Time         `json:"resumed_at,omitzero"`  // of the latest resumption
 	Generation   int64             `json:"generation,omitempty"` // of the task that it was made from
 	Config       map[string]string `json:"config,omitempty"`     // the configuration that its values name
+	Params       map[string]string `json:"params,omitempty"`     // the defaults of its parameters
 	Past         []Era             `json:"past,omitempty"`       // when other rules were in force, for what was due by them
 	Stamp        string            `json:"stamp,omitempty"`      // of the inputs of the decision; see package engine
 }
@@ -81,13 +88,15 @@ func Bind(e *TaskEntry, node NodeID, candidates []NodeID, since time.Time) *Job 
 	j := &Job{
 		ID: hash, Hash: hash, TaskID: t.Ref().String(), NodeID: node, Group: t.Group, Name: t.Name,
 		Command: t.Command.String(), Argv: slices.Clone(t.Command.Argv), Stdin: t.Stdin, Envs: envList(t.Env),
+		HTTP: t.HTTP.clone(), SSH: t.SSH.clone(), Handler: t.Handler, Input: slices.Clone(t.Input),
 		User: t.User, Dir: t.Dir, Rules: t.Rule(), Pause: e.Paused, PausedAt: e.PausedAt, ResumedAt: e.ResumedAt, Kind: t.Kind.Kind(),
 		Timeout: t.Timeout.Seconds(), Grace: t.Grace.Seconds(),
 		Retry: t.Retry.Count, Interval: int(t.Retry.Interval.Seconds()), RetryBackoff: t.Retry.Backoff, RetryMax: int(t.Retry.Max.Seconds()),
 		Concurrency: t.Concurrency, Overlap: t.Overlap, Catchup: t.Catchup, Deadline: t.Deadline.Seconds(), Jitter: t.Jitter.Seconds(),
-		OnLost: t.OnLost, Since: since, Generation: e.Generation, Past: cloneEras(e.Past),
+		OnLost: t.OnLost, ResultFrom: t.ResultFrom, Limits: t.Limits, Since: since, Generation: e.Generation, Past: cloneEras(e.Past),
 	}
 	j = j.Behind(since)
+	j.Params = t.defaultParams()
 	if j.Kind.Claimed() {
 		j.Candidates = slices.Clone(candidates)
 	}
@@ -160,7 +169,7 @@ func (j *Job) Valid() error {
 			f.AddError(n.path, err)
 		}
 	}
-	if len(j.Argv) == 0 && j.Command == "" {
+	if len(j.Argv) == 0 && j.Command == "" && j.HTTP == nil && j.Handler == "" {
 		f.Add("cmd", "there is no command")
 	}
 	if j.Kind.Name() == "" {
@@ -298,6 +307,8 @@ func pausedFor(paused bool, from, until, instant time.Time) bool {
 func (j *Job) Clone() *Job {
 	c := *j
 	c.Envs, c.Argv, c.Candidates = slices.Clone(j.Envs), slices.Clone(j.Argv), slices.Clone(j.Candidates)
+	c.HTTP, c.SSH, c.Input = j.HTTP.clone(), j.SSH.clone(), slices.Clone(j.Input)
+	c.Params = maps.Clone(j.Params)
 	c.Config, c.Rules, c.Past = maps.Clone(j.Config), j.Rules.clone(), cloneEras(j.Past)
 	if j.Scheduler != nil {
 		s := *j.Scheduler

@@ -28,6 +28,8 @@ type Facts struct {
 	Arch     string `json:"arch,omitempty"`
 	CPUs     int    `json:"cpus,omitempty"`
 	Version  string `json:"version,omitempty"` // of Rota
+	// Handlers are the functions that the program offers to jobs, sorted.
+	Handlers []string `json:"handlers,omitempty"`
 }
 
 // Presence is what a live node keeps under its lease.
@@ -84,6 +86,8 @@ type Process struct {
 	BootID     string `json:"boot_id,omitempty"`
 	StartTicks uint64 `json:"start_ticks,omitempty"`
 	Session    string `json:"session,omitempty"`
+	// Progress is the latest word of the run about how far it is; nil where it says nothing.
+	Progress *Progress `json:"progress,omitempty"`
 }
 
 // Pid is the process id, or 0 where ID is not a number.

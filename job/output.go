@@ -16,6 +16,9 @@ const (
 	Stderr Stream = "stderr"
 )
 
+// Streams are both of them.
+var Streams = []Stream{Stdout, Stderr}
+
 // Valid tells whether s is one of the streams.
 func (s Stream) Valid() bool { return s == Stdout || s == Stderr }
 
@@ -93,4 +96,118 @@ func splitBytes(s string) (text string, raw []byte) {
 		return s, nil
 	}
 	return strings.ToValidUTF8(s, "\uFFFD"), []byte(s)
+}
+
+type (
+	recordJSON  ExecutionRecord
+	attemptJSON Attempt
+)
+
+// MarshalJSON writes the record's output as text, in which U+FFFD stands for what is not UTF-8; where that isn't the whole truth,
+// output_base64 has the bytes.
+func (r ExecutionRecord) MarshalJSON() ([]byte, error) {
+	j := recordJSON(r)
+	j.Output, j.OutputBase64 = splitBytes(r.Output)
+	return json.Marshal(&j)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *ExecutionRecord) UnmarshalJSON(b []byte) error {
+	j := recordJSON(*r)
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	if j.OutputBase64 != nil {
+		j.Output, j.OutputBase64 = string(j.OutputBase64), nil
+	}
+	*r = ExecutionRecord(j)
+	return nil
+}
+
+// MarshalJSON writes the output as a record's.
+func (a Attempt) MarshalJSON() ([]byte, error) {
+	j := attemptJSON(a)
+	j.Output, j.OutputBase64 = splitBytes(a.Output)
+	return json.Marshal(&j)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (a *Attempt) UnmarshalJSON(b []byte) error {
+	j := attemptJSON(*a)
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	if j.OutputBase64 != nil {
+		j.Output, j.OutputBase64 = string(j.OutputBase64), nil
+	}
+	*a = Attempt(j)
+	return nil
+}
+
+// OutputPiece is a part of a record's output, with its bytes.
+type OutputPiece struct {
+	OutputPart
+	Text string
+}
+
+// Pieces are the record's output, part by part. A record that does not tell its parts apart is one piece of no stream.
+func (r *ExecutionRecord) Pieces() []OutputPiece {
+	if r.Output == "" {
+		return nil
+	}
+	parts := r.OutputParts
+	if len(parts) == 0 || parts[0].At != 0 {
+		parts = append([]OutputPart{{}}, parts...)
+	}
+	var list []OutputPiece
+	for i, p := range parts {
+		end := len(r.Output)
+		if i+1 < len(parts) {
+			end = parts[i+1].At
+		}
+		if p.At < 0 || p.At > end || end > len(r.Output) { // was cut, or made, by somebody who doesn't know of parts
+			return []OutputPiece{{Text: r.Output}}
+		}
+		if p.At < end {
+			list = append(list, OutputPiece{p, r.Output[p.At:end]})
+		}
+	}
+	return list
+}
+
+// CutOutput leaves of the output so many bytes of its beginning and of its end, or a few less, so that no character is cut, and
+// puts a mark between them. A record whose output is not longer stays as it is.
+func (r *ExecutionRecord) CutOutput(head, tail int, mark string) {
+	if len(r.Output) <= head+tail {
+		return
+	}
+	for n := head; head > 0 && head > n-utf8.UTFMax && !utf8.RuneStart(r.Output[head]); {
+		head--
+	}
+	from := len(r.Output) - tail
+	for n := from; from < len(r.Output) && from < n+utf8.UTFMax && !utf8.RuneStart(r.Output[from]); {
+		from++
+	}
+	shift := head + len(mark) - from
+	var parts []OutputPart
+	for _, p := range r.OutputParts {
+		if p.At < head {
+			parts = append(parts, p)
+		}
+	}
+	if len(r.OutputParts) > 0 {
+		parts = append(parts, OutputPart{At: head})
+	}
+	for i, p := range r.OutputParts {
+		end := len(r.Output)
+		if i+1 < len(r.OutputParts) {
+			end = r.OutputParts[i+1].At
+		}
+		if end > from {
+			p.At = max(p.At, from) + shift
+			parts = append(parts, p)
+		}
+	}
+	r.Output = r.Output[:head] + mark + r.Output[from:]
+	r.OutputParts, r.OutputTruncated = parts, true
 }

@@ -64,6 +64,7 @@ type Exec struct {
 	Run     RunID
 	Attempt int
 	Argv    []string // executed as it is; Argv[0] is looked up in the PATH of Env
+	Way     *Way     // nil: Argv is executed here
 	Env     []string // KEY=VALUE; the whole environment of the child but for what the user's account adds
 	Dir     string   // empty: the home of the user, or / where there is none
 	User    string   // login name or uid; empty: whom the agent runs as
@@ -72,15 +73,23 @@ type Exec struct {
 	Grace   time.Duration // from SIGTERM to SIGKILL; 0: DefaultGrace
 	// OutputLimit is how many bytes of output are kept, half from the head, half from the tail; 0: DefaultOutputLimit.
 	OutputLimit int
-	// Tied ends the execution when the process that started it dies, however it dies.
-	Tied bool
+	// ResultFrom, unless empty, is the stream whose last JSON object is the result where nothing was written to ROTA_RESULT.
+	ResultFrom Stream
+	// Limits that the machine can't enforce fail the start.
+	Limits Limits
+	// Tied, unless 0, is until when the execution may live, on the boot-time clock (CLOCK_BOOTTIME): SIGKILL is sent by then,
+	// and SIGTERM before that by its grace, yet no more than TiedGrace, if that is not 0. [Runner.Hold] puts it off.
+	Tied      time.Duration
+	TiedGrace time.Duration
+	// Note is the caller's own word about the execution, for a later life of the caller: see [Adopter].
+	Note []byte
 }
 
 // Defaults of an execution.
 const (
 	DefaultGrace       = 5 * time.Second
 	DefaultOutputLimit = 64 << 10
-	MaxResult          = 64 << 10 // bytes that a run may write to ROTA_RESULT
+	MaxResult          = 64 << 10 // bytes of a result
 )
 
 // Exit says how an execution ended.
@@ -89,11 +98,14 @@ type Exit struct {
 	Reason          string  // for a person; empty on success
 	ExitCode        *int    // nil where it ended by a signal or never began
 	Signal          string  // such as SIGKILL
+	EndedBy         EndedBy // empty where nothing was executed
 	Begin, End      time.Time
 	Output          []byte // head and tail, any bytes, stdout and stderr as they came
 	OutputBytes     int64
 	OutputTruncated bool
-	Result          json.RawMessage // what it wrote to ROTA_RESULT, if that is JSON
+	OutputParts     []OutputPart    // whose Output is, and when it came; in order, at most MaxOutputParts
+	Result          json.RawMessage // what it handed back, if that is JSON
+	ResultError     string          // why it has none although there was something
 	Usage           Usage
 }
 
@@ -102,6 +114,27 @@ type Runner interface {
 	// Start begins an execution. An error says why nothing was executed. The context bounds the wait for the start
 	// alone: once it has begun, the execution ends by itself, by its timeout or by a kill.
 	Start(ctx context.Context, e Exec) (Execution, error)
+	// Hold lets the executions that are tied live until a later time on the boot-time clock; an earlier one says nothing. A
+	// runner in the process of its caller dies with it, and sleeps while that is stopped: then nobody ends what is tied. Only
+	// a runner in a process of its own (an [Adopter]) keeps the promise Exclusive.
+	Hold(until time.Duration)
+}
+
+// Adopter is a runner whose executions outlive the process that started them.
+type Adopter interface {
+	Runner
+	// Adopt takes up the executions that earlier lives of the caller started and did not release, alive or ended. It is called
+	// once, before the first Start. The error tells of those that could not be asked for, which are ended.
+	Adopt(ctx context.Context) ([]Adopted, error)
+}
+
+// Adopted is an execution that an earlier life of the caller started.
+type Adopted struct {
+	Run     RunID
+	Attempt int
+	Begin   time.Time
+	Note    []byte // as it was given
+	Execution
 }
 
 // Execution is alive, or has ended.
@@ -117,4 +150,12 @@ type Execution interface {
 	Done() <-chan struct{}
 	// Exit says how; it may be called after Done is closed.
 	Exit() Exit
+	// Publish puts the output so far into the node's log, and from now on what follows, for others to read. A run that lasts
+	// or writes much is published anyway. It returns when the log is there; again, or after the end, it does nothing.
+	Publish()
+	// Progress is where the latest word of the execution about its progress arrives: an older one that nobody
+	// took makes way. It is never closed, and nil where there is none.
+	Progress() <-chan Progress
+	// Release lets the runner forget the execution: how it ended is safe elsewhere. Nothing but Exit may be called after it.
+	Release()
 }

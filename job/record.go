@@ -16,7 +16,7 @@ type ExecutionRecord struct {
 	Name       string    `json:"name"`
 	Node       NodeID    `json:"node"` // empty where no node had a part in it
 	Command    string    `json:"command,omitempty"`
-	Output     string    `json:"output"` // the head and the tail of what it wrote, last attempt
+	Output     string    `json:"output"` // the head and the tail of what it wrote, last attempt; any bytes, see MarshalJSON
 	Success    bool      `json:"success"`
 	BeginTime  time.Time `json:"beginTime"` // of the first attempt; for what did not run, when that was decided
 	EndTime    time.Time `json:"endTime"`
@@ -35,11 +35,15 @@ type ExecutionRecord struct {
 	Reason          string          `json:"reason,omitempty"`
 	ExitCode        *int            `json:"exit_code,omitempty"`
 	Signal          string          `json:"signal,omitempty"`
+	EndedBy         EndedBy         `json:"ended_by,omitempty"`
 	Pid             int             `json:"pid,omitempty"`
 	Fence           int64           `json:"fence,omitempty"`
 	OutputBytes     int64           `json:"output_bytes"` // how many it wrote, kept or not
 	OutputTruncated bool            `json:"output_truncated,omitempty"`
+	OutputParts     []OutputPart    `json:"output_parts,omitempty"`  // whose Output is, and when it came
+	OutputBase64    []byte          `json:"output_base64,omitempty"` // in JSON alone; always nil here
 	Result          json.RawMessage `json:"result,omitempty"`
+	ResultError     string          `json:"result_error,omitempty"` // why there is no result although it handed something back
 	Usage           *Usage          `json:"usage,omitempty"`
 	Cause           string          `json:"cause,omitempty"`      // what asked for it: a person, a record
 	Session         string          `json:"session,omitempty"`    // of the agent that ran it
@@ -55,7 +59,10 @@ type Attempt struct {
 	Reason    string    `json:"reason,omitempty"`
 	ExitCode  *int      `json:"exit_code,omitempty"`
 	Signal    string    `json:"signal,omitempty"`
-	Output    string    `json:"output,omitempty"` // the tail, within MaxAttemptOutput
+	EndedBy   EndedBy   `json:"ended_by,omitempty"`
+	Output    string    `json:"output,omitempty"` // the tail, within MaxAttemptOutput; any bytes
+
+	OutputBase64 []byte `json:"output_base64,omitempty"` // in JSON alone; always nil here
 }
 
 // MaxAttemptOutput is how many bytes of an earlier attempt's output its record keeps.
@@ -70,6 +77,7 @@ type Usage struct {
 	UserMS   int64 `json:"user_ms"`
 	SystemMS int64 `json:"system_ms"`
 	MaxRSSKB int64 `json:"max_rss_kb"`
+	PeakKB   int64 `json:"peak_kb,omitempty"` // of the whole tree, file cache and all; 0 where no control group counts it
 }
 
 // Ref is the reference of the record's task.
@@ -102,7 +110,7 @@ func (r *ExecutionRecord) Duration() time.Duration {
 // Clone copies the record deeply.
 func (r *ExecutionRecord) Clone() ExecutionRecord {
 	c := *r
-	c.Attempts, c.Result = slices.Clone(r.Attempts), slices.Clone(r.Result)
+	c.Attempts, c.Result, c.OutputParts = slices.Clone(r.Attempts), slices.Clone(r.Result), slices.Clone(r.OutputParts)
 	if r.ExitCode != nil {
 		code := *r.ExitCode
 		c.ExitCode = &code
@@ -159,7 +167,7 @@ func ParseExecutionRecord(body []byte) (ExecutionRecord, error) {
 func CreateExecutionRecord(j *Job, id RunID, begin, end time.Time, outcome Outcome, reason string) ExecutionRecord {
 	return ExecutionRecord{
 		ID: string(id), JobID: j.ID, TaskID: j.TaskID, User: j.User, Name: j.Name, Group: j.Group, Node: j.NodeID,
-		Command: j.Command, BeginTime: begin.UTC(), EndTime: end.UTC(), Success: outcome == Success, Outcome: outcome, Reason: reason,
+		Command: j.What(), BeginTime: begin.UTC(), EndTime: end.UTC(), Success: outcome == Success, Outcome: outcome, Reason: reason,
 		Generation: j.Generation,
 	}
 }

@@ -18,8 +18,15 @@ type Task struct {
 	Group       string            `json:"group,omitempty"`
 	Name        string            `json:"name"`
 	Description string            `json:"description,omitempty"`
-	Command     Command           `json:"command"`
-	User        string            `json:"user,omitempty"` // empty: whom the agent runs as
+	Templates   Names             `json:"template,omitempty"` // what it says that is not said here; see [Task.Resolve]
+	Params      map[string]Param  `json:"params,omitempty"`
+	Command     Command           `json:"command,omitzero"`
+	HTTP        *HTTP             `json:"http,omitempty"`    // instead of a command
+	SSH         *SSH              `json:"ssh,omitempty"`     // where the command runs
+	Handler     string            `json:"handler,omitempty"` // instead of a command: a function of the program that embeds the node
+	Input       json.RawMessage   `json:"input,omitempty"`   // for the handler
+	Args        []string          `json:"args,omitempty"`    // follow the command, also that of a template
+	User        string            `json:"user,omitempty"`    // empty: whom the agent runs as
 	Env         map[string]string `json:"env,omitempty"`
 	Stdin       string            `json:"stdin,omitempty"`
 	Dir         string            `json:"dir,omitempty"` // absolute; empty: the user's home
@@ -45,6 +52,8 @@ type Task struct {
 	Catchup     Catchup  `json:"catchup,omitempty"`     // default: none
 	Deadline    Duration `json:"deadline,omitempty"`    // an instant older than this does not start; 0: see docs/timers.md
 	OnLost      OnLost   `json:"on_lost,omitempty"`     // default: record
+	ResultFrom  Stream   `json:"result_from,omitempty"` // the stream whose last JSON object is the result; empty: ROTA_RESULT alone
+	Limits      Limits   `json:"limits,omitzero"`       // of each attempt
 
 	Depends []Depend `json:"depends,omitempty"`
 	Allow   Allow    `json:"allow,omitzero"`
@@ -93,6 +102,9 @@ func (t *Task) Complete() {
 	if t.Group == "" {
 		t.Group = DefaultJobGroup
 	}
+	if len(t.Templates) > 0 {
+		return // they may say it
+	}
 	if t.Mode == "" {
 		t.Mode = ManyOnce
 		if t.Timer != "" {
@@ -128,6 +140,14 @@ func (t *Task) Rule() *Rule {
 	return r
 }
 
+// Source is what the person wrote.
+func (e *TaskEntry) Source() *Task {
+	if e.Written != nil {
+		return e.Written
+	}
+	return &e.Task
+}
+
 // Equal tells whether two tasks say the same.
 func (t *Task) Equal(o *Task) bool {
 	a, errA := json.Marshal(t)
@@ -139,6 +159,10 @@ func (t *Task) Equal(o *Task) bool {
 // notes beside it. It is the value of a task's key.
 type TaskEntry struct {
 	Task Task `json:"task"`
+	// Written is what the person wrote, where that names templates or args; Task is what they make of it. TemplateGenerations
+	// are those of the templates that went into it.
+	Written             *Task            `json:"written,omitempty"`
+	TemplateGenerations map[string]int64 `json:"template_generations,omitempty"`
 
 	Paused    bool      `json:"paused,omitempty"`
 	PausedAt  time.Time `json:"paused_at,omitzero"`  // of the latest pause
@@ -214,6 +238,32 @@ func (c *Command) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("command: want a list of strings or one shell line, found %s", b)
 	}
 	*c = Command{Line: line}
+	return nil
+}
+
+// Names is one name, or several in a list.
+type Names []string
+
+// MarshalJSON writes one name as a string, several as a list.
+func (n Names) MarshalJSON() ([]byte, error) {
+	if len(n) == 1 {
+		return json.Marshal(n[0])
+	}
+	return json.Marshal([]string(n))
+}
+
+// UnmarshalJSON reads a name or a list of names.
+func (n *Names) UnmarshalJSON(b []byte) error {
+	var one string
+	if err := json.Unmarshal(b, &one); err == nil {
+		*n = Names{one}
+		return nil
+	}
+	var list []string
+	if err := json.Unmarshal(b, &list); err != nil {
+		return fmt.Errorf("want a name or a list of names, found %s", b)
+	}
+	*n = list
 	return nil
 }
 

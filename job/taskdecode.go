@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"math"
 	"reflect"
@@ -76,8 +77,11 @@ func (d *decoder) leave() { d.depth-- }
 var (
 	commandType  = reflect.TypeFor[Command]()
 	timerType    = reflect.TypeFor[Timer]()
+	namesType    = reflect.TypeFor[Names]()
 	retryType    = reflect.TypeFor[Retry]()
 	durationType = reflect.TypeFor[Duration]()
+	statusesType = reflect.TypeFor[Statuses]()
+	documentType = reflect.TypeFor[json.RawMessage]()
 	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
@@ -97,6 +101,24 @@ func (d *decoder) value(v reflect.Value, n *yaml.Node, path string) {
 		d.textOrList(n, path, "a timer or a list of timers", func(line string, list []string) {
 			v.SetString(line + strings.Join(list, "\n"))
 		})
+		return
+	case namesType:
+		d.textOrList(n, path, "a name or a list of names", func(name string, list []string) {
+			if n.Kind == yaml.ScalarNode {
+				list = []string{name}
+			}
+			v.Set(reflect.ValueOf(Names(list)))
+		})
+		return
+	case statusesType:
+		d.textOrList(n, path, "statuses, such as 200-299 or [200, 204]", func(line string, list []string) {
+			v.SetString(line + strings.Join(list, ","))
+		})
+		return
+	case documentType:
+		if raw, err := json.Marshal(d.document(n, path)); err == nil { // a fault is noted otherwise
+			v.SetBytes(raw)
+		}
 		return
 	case retryType:
 		if n.Kind == yaml.ScalarNode {
@@ -197,6 +219,12 @@ func (d *decoder) scalar(v reflect.Value, n *yaml.Node, path string) {
 			return
 		}
 		v.SetInt(int64(i))
+	case v.Kind() == reflect.Bool:
+		if n.Tag != "!!bool" {
+			d.fail(n, path, "", "found %s, want true or false", found(n))
+			return
+		}
+		v.SetBool(strings.EqualFold(n.Value, "true"))
 	case v.Kind() == reflect.Float64:
 		x, err := strconv.ParseFloat(n.Value, 64)
 		if err != nil || (n.Tag != "!!int" && n.Tag != "!!float") || math.IsInf(x, 0) || math.IsNaN(x) {

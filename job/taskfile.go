@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,36 +22,50 @@ const MaxTaskFile = 1 << 20
 // maxFaults is how many faults of one file are told.
 const maxFaults = 100
 
-// ReadTasks reads a task file in YAML or JSON: a list of tasks under "tasks:", a bare list, or one task, in one document or
-// several. The tasks are complete and valid. Every fault of the file is reported in one [Error] of [CodeInvalid], with line
-// and column; file is the name by which they are told.
-func ReadTasks(file string, data []byte) ([]Task, error) {
-	return CheckTasks(file, data, time.Time{})
+// ReadDocuments reads a file in YAML or JSON, of one document or several. A document is a bare list of tasks, one task, or has lists
+// under the names of what they hold: "templates:", "tasks:". All is valid, and complete but for tasks that name templates. Every fault of the file is
+// reported in one [Error] of [CodeInvalid], with line and column; file is the name by which they are told.
+func ReadDocuments(file string, data []byte) (Documents, error) {
+	return CheckDocuments(file, data, time.Time{})
 }
 
-// CheckTasks is [ReadTasks] that also refuses timers without an instant after now.
-func CheckTasks(file string, data []byte, now time.Time) ([]Task, error) {
+// CheckDocuments is [ReadDocuments] that also refuses timers without an instant after now.
+func CheckDocuments(file string, data []byte, now time.Time) (Documents, error) {
 	r := &fileReader{now: now}
-	tasks := r.read(file, data)
-	if err := r.err(); err != nil {
-		return nil, err
+	r.read(file, data)
+	r.finish()
+	return r.result()
+}
+
+// Source is a task file, a folder of them, or a text.
+type Source struct {
+	Path string // of the file; of a text the name by which its faults are told
+	Text []byte // nil: what the path has
+}
+
+// ReadFiles reads files, and of folders the *.yaml, *.yml and *.json in them and below, sorted, but nothing
+// whose name begins with a dot. The faults of all files are reported in one error; nothing must stand in two of them.
+func ReadFiles(paths []string) (Documents, error) {
+	sources := make([]Source, len(paths))
+	for i, p := range paths {
+		sources[i].Path = p
 	}
-	return tasks, nil
+	return ReadSources(sources, time.Time{})
 }
 
-// ReadTaskFiles reads files, and of folders the *.yaml, *.yml and *.json in them and below, sorted, but nothing
-// whose name begins with a dot. The faults of all files are reported in one error; a task must not stand in two of them.
-func ReadTaskFiles(paths []string) ([]Task, error) { return CheckTaskFiles(paths, time.Time{}) }
-
-// CheckTaskFiles is [ReadTaskFiles] that also refuses timers without an instant after now.
-func CheckTaskFiles(paths []string, now time.Time) ([]Task, error) {
+// ReadSources reads files, folders and texts as [ReadFiles] does. Where now is not zero, timers without an instant after it are
+// refused.
+func ReadSources(sources []Source, now time.Time) (Documents, error) {
 	r := &fileReader{now: now}
-	var tasks []Task
 	var seen []string
-	for _, p := range paths {
-		files, err := taskFiles(p)
+	for _, s := range sources {
+		if s.Text != nil {
+			r.read(s.Path, s.Text)
+			continue
+		}
+		files, err := taskFiles(s.Path)
 		if err != nil {
-			r.fail(p, err)
+			r.fail(s.Path, err)
 		}
 		for _, file := range files {
 			if slices.Contains(seen, file) {
@@ -62,16 +77,23 @@ func CheckTaskFiles(paths []string, now time.Time) ([]Task, error) {
 				r.fail(file, err)
 				continue
 			}
-			tasks = append(tasks, r.read(file, data)...)
+			r.read(file, data)
 		}
 	}
-	if err := r.err(); err != nil {
-		return nil, err
-	}
-	return tasks, nil
+	r.finish()
+	return r.result()
 }
 
-// DecodeTask reads the JSON of one task as strictly as [ReadTasks] does. The task is complete and valid.
+// ReadTasks is [ReadDocuments] of a file in which there is nothing but tasks.
+func ReadTasks(file string, data []byte) ([]Task, error) {
+	docs, err := ReadDocuments(file, data)
+	if err == nil && len(docs.Templates) > 0 {
+		err = Errorf(CodeInvalid, "found templates, want tasks alone")
+	}
+	return docs.Tasks, err
+}
+
+// DecodeTask reads the JSON of one task as strictly as [ReadDocuments] does. The task is valid, and complete unless it names templates.
 func DecodeTask(data []byte) (Task, error) {
 	r := &fileReader{}
 	src := &source{data: data}
@@ -89,14 +111,30 @@ func DecodeTask(data []byte) (Task, error) {
 	if err := r.err(); err != nil {
 		return Task{}, err
 	}
-	return t, nil
+	return *t, nil
 }
 
 // fileReader reads task files and gathers what is wrong with them.
 type fileReader struct {
+	docs   Documents
 	faults []FieldError
-	seen   map[TaskRef]string // where a task stands
-	now    time.Time          // timers must fire after it; zero: whenever
+	seen   map[string]string // where each thing stands
+	now    time.Time         // timers must fire after it; zero: whenever
+	parts  []unresolved      // the tasks that name templates
+}
+
+// unresolved is a task whose rest is in templates.
+type unresolved struct {
+	task *Task
+	d    *decoder
+	path string
+}
+
+func (r *fileReader) result() (Documents, error) {
+	if err := r.err(); err != nil {
+		return Documents{}, err
+	}
+	return r.docs, nil
 }
 
 func (r *fileReader) err() error {
@@ -117,14 +155,13 @@ func (r *fileReader) fail(file string, err error) {
 	r.faults = append(r.faults, FieldError{File: file, Message: message})
 }
 
-func (r *fileReader) read(file string, data []byte) []Task {
+func (r *fileReader) read(file string, data []byte) {
 	before := len(r.faults)
 	src := &source{file: file, data: data}
 	docs, faults := src.parse()
 	r.faults = append(r.faults, faults...)
-	var tasks []Task
 	for _, doc := range docs {
-		tasks = append(tasks, r.document(src, doc)...)
+		r.document(src, doc)
 	}
 	slices.SortStableFunc(r.faults[before:], func(a, b FieldError) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -132,87 +169,149 @@ func (r *fileReader) read(file string, data []byte) []Task {
 	if more := len(r.faults) - before - maxFaults; more > 0 {
 		r.faults = append(r.faults[:before+maxFaults], FieldError{File: file, Message: fmt.Sprintf("and %d more", more)})
 	}
-	return tasks
 }
 
-// document reads one document: a list under tasks, a bare list, or a task.
-func (r *fileReader) document(src *source, root *yaml.Node) []Task {
+// finish checks the tasks as their templates make them, where all of these stand in what was read.
+func (r *fileReader) finish() {
+	if len(r.faults) > 0 {
+		return
+	}
+	find := func(name string) (*Template, bool) {
+		i := slices.IndexFunc(r.docs.Templates, func(t Template) bool { return t.Name == name })
+		if i < 0 {
+			return nil, false
+		}
+		return &r.docs.Templates[i], true
+	}
+	for _, p := range r.parts {
+		whole, err := p.task.Resolve(find)
+		if err != nil {
+			continue // the others are where it will be applied
+		}
+		r.check(p.d, p.path, &whole, nil)
+	}
+}
+
+// sections are the lists that a document may have, and how an item of each is read.
+var sections = map[string]func(*fileReader, *decoder, *yaml.Node, string){
+	"templates": (*fileReader).template,
+	"tasks": func(r *fileReader, d *decoder, n *yaml.Node, path string) {
+		r.docs.Tasks = append(r.docs.Tasks, *r.task(d, n, path))
+	},
+}
+
+func sectionNames() []string { return slices.Sorted(maps.Keys(sections)) }
+
+// document reads one document: lists under the names of what they hold, a bare list of tasks, or a task.
+func (r *fileReader) document(src *source, root *yaml.Node) {
 	d := newDecoder(src)
 	switch {
 	case isNull(root):
-		return nil
+		return
 	case root.Kind == yaml.SequenceNode:
-		return r.list(d, root, "")
+		r.list(d, root, "", "tasks")
+		return
 	case root.Kind != yaml.MappingNode:
 		d.fail(root, "", `write tasks: and below it a list`, "found %s, want tasks", found(root))
-	case find(root, "tasks") == nil:
-		return []Task{r.task(d, root, "")}
+		r.faults = append(r.faults, d.faults...)
+		return
+	case !slices.ContainsFunc(sectionNames(), func(name string) bool { return find(root, name) != nil }):
+		r.docs.Tasks = append(r.docs.Tasks, *r.task(d, root, ""))
+		return
 	}
-	var tasks []Task
-	if root.Kind == yaml.MappingNode {
-		seen := map[string]*yaml.Node{}
-		for i := 0; i+1 < len(root.Content); i += 2 {
-			key, value := root.Content[i], root.Content[i+1]
-			switch {
-			case d.duplicate(seen, key, ""):
-			case key.Value == "tasks" && value.Kind == yaml.SequenceNode:
-				tasks = r.list(d, value, "tasks")
-			case key.Value == "tasks" && !isNull(value):
-				d.fail(value, "tasks", `begin each task with "- "`, "found %s, want a list", found(value))
-			case key.Value == "tasks", strings.HasPrefix(key.Value, "x-"): // x-… is a place for anchors
-			default:
-				d.fail(key, key.Value, `beside tasks only names that begin with "x-" may stand`, "unknown field %q", key.Value)
+	seen := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		section := sections[key.Value] != nil
+		switch {
+		case d.duplicate(seen, key, ""):
+		case section && value.Kind == yaml.SequenceNode:
+			r.list(d, value, key.Value, key.Value)
+		case section && !isNull(value):
+			d.fail(value, key.Value, `begin each of them with "- "`, "found %s, want a list", found(value))
+		case section, strings.HasPrefix(key.Value, "x-"): // x-… is a place for anchors
+		default:
+			hint := didYouMean(key.Value, sectionNames())
+			if hint == "" {
+				hint = "a file has " + strings.Join(sectionNames(), ", ") + `, and names that begin with "x-"`
 			}
+			d.fail(key, key.Value, hint, "unknown field %q", key.Value)
 		}
 	}
 	r.faults = append(r.faults, d.faults...)
-	return tasks
 }
 
-func (r *fileReader) list(d *decoder, n *yaml.Node, path string) []Task {
-	tasks := make([]Task, 0, len(n.Content))
+func (r *fileReader) list(d *decoder, n *yaml.Node, path, section string) {
 	for i, item := range n.Content {
 		if d.over || len(r.faults) > 10*maxFaults {
 			break
 		}
-		at := fmt.Sprintf("%s[%d]", path, i)
-		tasks = append(tasks, r.task(d, item, at))
+		sections[section](r, d, item, fmt.Sprintf("%s[%d]", path, i))
 	}
-	return tasks
 }
 
 // task decodes a task, completes it and checks it.
-func (r *fileReader) task(d *decoder, n *yaml.Node, path string) Task {
+func (r *fileReader) task(d *decoder, n *yaml.Node, path string) *Task {
 	var t Task
 	before := len(d.faults)
 	d.decodeTask(&t, n, path)
 	if d.over {
 		r.faults, d.faults = append(r.faults, d.faults...), nil
-		return t
+		return &t
 	}
-	// What could not be read is not complained of a second time.
-	unread := d.faults[before:]
+	unread := slices.Clone(d.faults[before:])
+	r.faults, d.faults = append(r.faults, d.faults...), nil
 	t.Complete()
+	if len(t.Templates) > 0 {
+		r.parts = append(r.parts, unresolved{&t, d, path})
+		r.locate(d, path, unread, func(f *Faults, prefix string) { t.checkPart(f, prefix, "task") })
+	} else {
+		r.check(d, path, &t, unread)
+	}
+	if t.Name != "" {
+		r.twice(d, path, "task", t.Ref().String(), "rename one, or put it in another group")
+	}
+	return &t
+}
+
+func (r *fileReader) check(d *decoder, path string, t *Task, unread []FieldError) {
+	r.locate(d, path, unread, func(f *Faults, prefix string) {
+		t.check(f, prefix)
+		if !r.now.IsZero() {
+			t.checkFires(f, prefix, r.now)
+		}
+	})
+}
+
+// template decodes a template and checks it.
+func (r *fileReader) template(d *decoder, n *yaml.Node, path string) {
+	var t Template
+	d.decodeTask(&t.Task, n, path)
+	unread := slices.Clone(d.faults)
+	r.faults, d.faults = append(r.faults, d.faults...), nil
+	if d.over {
+		return
+	}
+	r.locate(d, path, unread, t.check)
+	if t.Name != "" {
+		r.twice(d, path, "template", t.Name, "rename one")
+	}
+	r.docs.Templates = append(r.docs.Templates, t)
+}
+
+// locate runs a check and notes what it finds at its place. What could not be read is not complained of a second time.
+func (r *fileReader) locate(d *decoder, path string, unread []FieldError, check func(f *Faults, prefix string)) {
 	prefix := path
 	if prefix != "" {
 		prefix += "."
 	}
 	var f Faults
-	t.check(&f, prefix)
-	if !r.now.IsZero() {
-		t.checkFires(&f, prefix, r.now)
-	}
+	check(&f, prefix)
 	for _, fault := range f.Fields {
 		if !slices.ContainsFunc(unread, func(u FieldError) bool { return covers(u.Path, fault.Path) }) {
-			d.faults = append(d.faults, d.locate(fault))
+			r.faults = append(r.faults, d.locate(fault))
 		}
 	}
-	if t.Name != "" {
-		r.twice(d, n, path, t.Ref())
-	}
-	r.faults = append(r.faults, d.faults...)
-	d.faults = nil
-	return t
 }
 
 // covers tells whether a fault at one path explains one at another: the same, or above or below it.
@@ -223,20 +322,20 @@ func covers(a, b string) bool {
 	return a != "" && (below(a, b) || below(b, a))
 }
 
-// twice notes that a task stands at two places.
-func (r *fileReader) twice(d *decoder, n *yaml.Node, path string, ref TaskRef) {
+// twice notes what stands at two places.
+func (r *fileReader) twice(d *decoder, path, sort, name, hint string) {
 	at := d.locate(FieldError{Path: strings.TrimPrefix(path+".name", ".")})
 	where := strings.TrimSuffix(FieldError{File: at.File, Line: at.Line, Column: at.Column}.String(), ": ")
 	if r.seen == nil {
-		r.seen = map[TaskRef]string{}
+		r.seen = map[string]string{}
 	}
-	if first, ok := r.seen[ref]; ok {
-		at.Message = fmt.Sprintf("task %s stands here a second time; the first is at %s", ref, first)
-		at.Hint = "rename one, or put it in another group"
-		d.faults = append(d.faults, at)
+	if first, ok := r.seen[sort+" "+name]; ok {
+		at.Message = fmt.Sprintf("%s %s stands here a second time; the first is at %s", sort, name, first)
+		at.Hint = hint
+		r.faults = append(r.faults, at)
 		return
 	}
-	r.seen[ref] = where
+	r.seen[sort+" "+name] = where
 }
 
 // taskFiles are the files that a path stands for.

@@ -206,7 +206,7 @@ func TestDecodeTask(t *testing.T) {
 	}
 }
 
-func TestReadTaskFiles(t *testing.T) {
+func TestReadFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, data := range map[string]string{
@@ -222,9 +222,9 @@ func TestReadTaskFiles(t *testing.T) {
 		}
 	}
 	names := func(paths ...string) (string, error) {
-		tasks, err := job.ReadTaskFiles(paths)
+		docs, err := job.ReadFiles(paths)
 		var list []string
-		for _, task := range tasks {
+		for _, task := range docs.Tasks {
 			list = append(list, task.Name)
 		}
 		return strings.Join(list, " "), err

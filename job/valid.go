@@ -72,7 +72,8 @@ func (t *Task) check(f *Faults, prefix string) {
 		f.Add(strings.TrimSuffix(prefix, "."), "there are %d values in it, at most %d are allowed", n, maxValues)
 		return
 	}
-	t.checkCommand(f, prefix)
+	t.checkWay(f, prefix)
+	t.checkParams(f, prefix)
 	t.checkProcess(f, prefix)
 	t.checkTimer(f, prefix)
 	t.checkPlaces(f, prefix)
@@ -98,7 +99,7 @@ func (t *Task) checkCommand(f *Faults, prefix string) {
 	at := prefix + "command"
 	if len(t.Command.Argv) == 0 {
 		if strings.TrimSpace(t.Command.Line) == "" {
-			f.AddHint(at, `write a list, such as ["df", "-h"], or a shell line`, "there is no command")
+			f.AddHint(at, `write a list, such as ["df", "-h"], or a shell line`, "there is no command, and no http, ssh or handler")
 			return
 		}
 		checkText(f, at, t.Command.Line, maxCommand-1)
@@ -190,6 +191,9 @@ func (t *Task) checkLimits(f *Faults, prefix string) {
 	checkEnum(f, prefix+"overlap", t.Overlap, Overlaps)
 	checkEnum(f, prefix+"catchup", t.Catchup, Catchups)
 	checkEnum(f, prefix+"on_lost", t.OnLost, OnLosts)
+	if t.ResultFrom != "" {
+		checkEnum(f, prefix+"result_from", t.ResultFrom, Streams)
+	}
 	for _, d := range [...]struct {
 		path string
 		d    Duration
@@ -214,6 +218,7 @@ func (t *Task) checkLimits(f *Faults, prefix string) {
 		}
 	}
 	t.Retry.check(f, prefix)
+	t.Limits.check(f, prefix+"limits.")
 }
 
 func (r Retry) check(f *Faults, prefix string) {

@@ -114,6 +114,7 @@ func (t *Task) valueTexts(use func(string)) {
 	}
 	use(t.Stdin)
 	use(t.Dir)
+	t.wayTexts(use)
 }
 
 func (t *Task) countValues() int {

@@ -158,7 +158,7 @@ func TestJobFill(t *testing.T) {
 	}
 	if !slices.Equal(f.Argv, []string{"pg_dump", "-h", "it's", "backup"}) || !slices.Equal(f.Env, []string{"A=x=y", "B=node1=r"}) ||
 		f.Stdin != "2026-12-01T10:00:00Z\n" || f.Dir != "/var/db" {
-		t.Errorf("%q", f)
+		t.Errorf("%+v", f)
 	}
 	if j.Argv[2] != "{{ config.QUOTE }}" || j.Envs[1] != "B={{ node.name }}={{ run }}" {
 		t.Error("the job itself was changed")

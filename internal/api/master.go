@@ -11,8 +11,12 @@ import (
 
 // Master is what the API asks. Implementations are safe for concurrent use; errors carry a [job.Code].
 type Master interface {
-	// Apply creates or changes tasks. It looks at all of them before it writes the first.
-	Apply(ctx context.Context, tasks []job.Task, o master.ApplyOptions) ([]master.Applied, error)
+	// ApplyDocuments creates or changes tasks and what they use. It looks at all of them before it writes the first.
+	ApplyDocuments(ctx context.Context, docs job.Documents, o master.ApplyOptions) ([]master.Applied, error)
+	// Templates are what tasks share.
+	Templates(ctx context.Context) ([]job.Entry[job.Template], error)
+	Template(ctx context.Context, name string) (*job.Entry[job.Template], error)
+	DeleteTemplate(ctx context.Context, name string) error
 	// Put writes one task where its revision is still rev; 0: where there is none.
 	Put(ctx context.Context, task job.Task, rev int64) (master.Applied, error)
 	// Delete deletes a task where its revision is still rev; 0: whatever it is.

@@ -101,6 +101,7 @@ func (s *server) routes(mux *http.ServeMux) []byte {
 	s.nodeRoutes(a)
 	s.recordRoutes(a)
 	s.calendarRoutes(a)
+	s.templateRoutes(a)
 	s.adminRoutes(a)
 	s.eventRoutes(a)
 	tidy(a.OpenAPI())

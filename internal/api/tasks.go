@@ -114,7 +114,7 @@ func entry(e *job.TaskEntry, err error) (*tagged[*job.TaskEntry], error) {
 }
 
 func (s *server) apply(ctx context.Context, in *applyInput) (*answer[[]client.Applied], error) {
-	tasks, err := readTasks(in)
+	docs, err := readDocuments(in)
 	if err != nil {
 		return nil, err
 	}
@@ -123,19 +123,24 @@ func (s *server) apply(ctx context.Context, in *applyInput) (*answer[[]client.Ap
 			return nil, err
 		}
 	}
-	applied, err := s.master.Apply(ctx, tasks, master.ApplyOptions{DryRun: in.DryRun, Prune: in.Prune})
+	applied, err := s.master.ApplyDocuments(ctx, docs, master.ApplyOptions{DryRun: in.DryRun, Prune: in.Prune})
 	for i := range applied {
 		applied[i].Nodes = list(applied[i].Nodes)
 	}
 	return &answer[[]client.Applied]{list(applied)}, err
 }
 
-// readTasks reads the body of an apply: JSON is a list of tasks, anything else the text of a task file.
-func readTasks(in *applyInput) ([]job.Task, error) {
+// readDocuments reads the body of an apply: JSON is a list of tasks or an object with lists of all sorts, anything else the text of a task file.
+func readDocuments(in *applyInput) (docs job.Documents, err error) {
 	kind, _, _ := mime.ParseMediaType(in.Kind)
-	if kind != "application/json" || in.File != "" {
-		return job.ReadTasks(in.File, in.RawBody)
+	if body := bytes.TrimLeft(in.RawBody, " \t\r\n"); kind != "application/json" || in.File != "" || len(body) > 0 && body[0] == '{' {
+		return job.ReadDocuments(in.File, in.RawBody)
 	}
+	docs.Tasks, err = readTasks(in)
+	return docs, err
+}
+
+func readTasks(in *applyInput) ([]job.Task, error) {
 	var items []json.RawMessage
 	if err := json.Unmarshal(in.RawBody, &items); err != nil {
 		return nil, job.Errorf(job.CodeInvalid, "the body is no list of tasks: %w", err).
@@ -186,7 +191,7 @@ func (s *server) put(ctx context.Context, in *putInput) (*answer[client.Applied]
 	var applied master.Applied
 	if rev == 0 && strings.TrimSpace(in.None) != "*" {
 		var all []master.Applied
-		if all, err = s.master.Apply(ctx, []job.Task{t}, master.ApplyOptions{}); err == nil && len(all) == 1 {
+		if all, err = s.master.ApplyDocuments(ctx, job.Documents{Tasks: []job.Task{t}}, master.ApplyOptions{}); err == nil && len(all) == 1 {
 			applied = all[0]
 		}
 	} else {

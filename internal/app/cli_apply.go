@@ -2,10 +2,10 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +34,7 @@ func (f *fileFlags) pruning(cmd *cobra.Command) {
 }
 
 // groups are those to prune.
-func (f *fileFlags) groups(tasks []job.Task) ([]string, error) {
+func (f *fileFlags) groups(docs job.Documents) ([]string, error) {
 	if !f.prune {
 		if len(f.group) > 0 {
 			return nil, usagef("", "--group goes with --prune")
@@ -42,67 +42,41 @@ func (f *fileFlags) groups(tasks []job.Task) ([]string, error) {
 		return nil, nil
 	}
 	groups := slices.Clone(f.group)
-	for _, t := range tasks {
+	for _, t := range docs.Tasks {
 		groups = append(groups, t.Group)
 	}
 	slices.Sort(groups)
 	return slices.Compact(groups), nil
 }
 
-// read reads every task of every file; all their faults come in one error. Where now is not zero, timers that never
+// read reads every document of every file; all their faults come in one error. Where now is not zero, timers that never
 // fire after it are among them.
-func (f *fileFlags) read(c *cli, cmd *cobra.Command, now time.Time) ([]job.Task, error) {
+func (f *fileFlags) read(c *cli, cmd *cobra.Command, now time.Time) (docs job.Documents, err error) {
 	if len(f.files) == 0 {
-		return nil, usagef("usage: "+cmd.UseLine(), "%s needs -f FILE, a folder, or - for stdin", cmd.CommandPath())
+		return docs, usagef("usage: "+cmd.UseLine(), "%s needs -f FILE, a folder, or - for stdin", cmd.CommandPath())
 	}
-	var paths []string
-	stdin := false
+	sources := make([]job.Source, 0, len(f.files))
 	for _, p := range f.files {
-		stdin = stdin || p == "-"
-		if p != "-" {
-			paths = append(paths, p)
-		}
-	}
-	var faults job.Faults
-	f.ics, paths = iCalendars(paths)
-	tasks, err := job.CheckTaskFiles(paths, now)
-	if err := gather(&faults, err); err != nil {
-		return nil, err
-	}
-	if stdin {
-		text, err := io.ReadAll(io.LimitReader(c.In, job.MaxTaskFile+1))
-		if err != nil {
-			return nil, fmt.Errorf("read stdin: %w", err)
-		}
-		more, err := job.CheckTasks("stdin", text, now)
-		if err := gather(&faults, err); err != nil {
-			return nil, err
-		}
-		for _, t := range more {
-			if slices.ContainsFunc(tasks, func(o job.Task) bool { return o.Ref() == t.Ref() }) {
-				faults.Fields = append(faults.Fields, job.FieldError{File: "stdin", Message: "task " + t.Ref().String() + " stands in a file too"})
+		switch {
+		case p == "-":
+			text, err := io.ReadAll(io.LimitReader(c.In, job.MaxTaskFile+1))
+			if err != nil {
+				return docs, fmt.Errorf("read stdin: %w", err)
 			}
+			sources = append(sources, job.Source{Path: "stdin", Text: text})
+		default:
+			sources = append(sources, job.Source{Path: p})
 		}
-		tasks = append(tasks, more...)
 	}
-	return tasks, faults.Err("")
-}
-
-// gather adds the faults of an error; another error it returns.
-func gather(f *job.Faults, err error) error {
-	var e *job.Error
-	if errors.As(err, &e) && len(e.Fields) > 0 {
-		f.Fields = append(f.Fields, e.Fields...)
-		return nil
-	}
-	return err
+	f.ics, sources = iCalendars(sources)
+	return job.ReadSources(sources, now)
 }
 
 func (c *cli) applyCommand() *cobra.Command {
 	var f fileFlags
 	dry := false
 	cmd := &cobra.Command{
-		Use: "apply -f FILE", Short: "Create or change tasks and calendars from files",
+		Use: "apply -f FILE", Short: "Create or change tasks, and what they use, from files",
 		Long: "Create or change the tasks of files. Nothing is written unless all of them are valid. Applying again changes nothing.\n" +
 			"An iCalendar file (*.ics) becomes the calendar of its name, before the tasks.",
 		Example: "  rota apply -f tasks.yaml\n" +
@@ -132,12 +106,12 @@ func (c *cli) applyCommand() *cobra.Command {
 		}
 		for _, a := range applied {
 			if *out == asName {
-				fmt.Fprintln(c.Out, a.Task)
+				fmt.Fprintln(c.Out, strings.TrimPrefix(a.What(), "task "))
 			} else {
-				fmt.Fprintf(c.Out, "task %s %s%s\n", a.Task, a.Change, note)
+				fmt.Fprintf(c.Out, "%s %s%s\n", a.What(), a.Change, note)
 			}
 			for _, w := range a.Warnings {
-				c.sayf("task %s: %s", a.Task, w)
+				c.sayf("%s: %s", a.What(), w)
 			}
 		}
 		return nil
@@ -146,11 +120,11 @@ func (c *cli) applyCommand() *cobra.Command {
 }
 
 func (c *cli) apply(cmd *cobra.Command, f *fileFlags, dry bool) ([]client.Applied, error) {
-	tasks, err := f.read(c, cmd, time.Time{})
+	docs, err := f.read(c, cmd, time.Time{})
 	if err != nil {
 		return nil, err
 	}
-	prune, err := f.groups(tasks)
+	prune, err := f.groups(docs)
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +132,8 @@ func (c *cli) apply(cmd *cobra.Command, f *fileFlags, dry bool) ([]client.Applie
 	if err != nil {
 		return nil, err
 	}
-	if len(tasks) == 0 && len(prune) == 0 && len(calendars) == 0 {
-		return nil, job.Errorf(job.CodeInvalid, "the files have no tasks")
+	if docs.Len() == 0 && len(prune) == 0 && len(calendars) == 0 {
+		return nil, job.Errorf(job.CodeInvalid, "there is nothing in the files")
 	}
 	cl, err := c.client()
 	if err != nil {
@@ -172,22 +146,26 @@ func (c *cli) apply(cmd *cobra.Command, f *fileFlags, dry bool) ([]client.Applie
 		}
 		f.set = append(f.set, v)
 	}
-	if len(tasks) == 0 && len(prune) == 0 {
+	if docs.Len() == 0 && len(prune) == 0 {
 		return []client.Applied{}, nil
 	}
-	return cl.Apply(cmd.Context(), tasks, client.ApplyOptions{DryRun: dry, Prune: prune})
+	return cl.ApplyDocuments(cmd.Context(), docs, client.ApplyOptions{DryRun: dry, Prune: prune})
 }
 
 func (c *cli) checkCommand() *cobra.Command {
 	var f fileFlags
 	cmd := &cobra.Command{
-		Use: "check -f FILE", Short: "Check task files, without a server",
+		Use: "check -f FILE", Short: "Check task files, or a node's policy, without a server",
 		Long: "Check task files. All faults of all files are told at once. Timers that never fire are refused too. No server is needed.",
 		Args: arguments(0, 0, ""),
 	}
 	f.file(cmd)
+	nodePolicy := cmd.Flags().String("policy", "", "check this policy of a node, as the node that starts with it would")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		tasks, err := f.read(c, cmd, c.Now())
+		if *nodePolicy != "" {
+			return c.checkPolicy(cmd, *nodePolicy)
+		}
+		docs, err := f.read(c, cmd, c.Now())
 		if err != nil {
 			return err
 		}
@@ -195,7 +173,7 @@ func (c *cli) checkCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		what := count(len(tasks), "task")
+		what := docs.String()
 		if len(calendars) > 0 {
 			what += ", " + count(len(calendars), "calendar")
 		}
@@ -237,6 +215,9 @@ func (c *cli) deleteCommand() *cobra.Command {
 		if len(args) > 1 && (args[0] == "calendar" || args[0] == "calendars") {
 			return c.deleteCalendars(cmd.Context(), cl, args[1:])
 		}
+		if len(args) > 1 && (args[0] == "template" || args[0] == "templates") {
+			return c.deleteNamed(cmd.Context(), "template", args[1:], cl.DeleteTemplate)
+		}
 		if len(args) > 1 && (args[0] == "task" || args[0] == "tasks") {
 			args = args[1:]
 		}
@@ -244,21 +225,13 @@ func (c *cli) deleteCommand() *cobra.Command {
 			if len(args) > 0 {
 				return usagef("", "give names or -f, not both")
 			}
-			tasks, err := f.read(c, cmd, time.Time{})
+			docs, err := f.read(c, cmd, time.Time{})
 			if err != nil {
 				return err
 			}
-			for _, t := range tasks {
-				args = append(args, t.Ref().String())
-			}
+			return c.deleteDocuments(cmd.Context(), cl, docs)
 		}
-		return c.eachTask(args, func(ref job.TaskRef) error {
-			if err := cl.DeleteTask(cmd.Context(), ref, 0); err != nil {
-				return err
-			}
-			fmt.Fprintf(c.Out, "task %s deleted\n", ref)
-			return nil
-		})
+		return c.deleteTasks(cmd.Context(), cl, args)
 	}
 	return cmd
 }

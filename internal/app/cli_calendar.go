@@ -114,9 +114,14 @@ func (c *cli) readCalendar(name, file string) (job.Calendar, error) {
 // maxCalendarFile is the most bytes of a file of a calendar.
 const maxCalendarFile = 8 << 20
 
-// iCalendars takes the iCalendar files out of the paths, and out of the folders among them.
-func iCalendars(paths []string) (calendars, rest []string) {
-	for _, p := range paths {
+// iCalendars takes the iCalendar files out of the sources, and out of the folders among them.
+func iCalendars(sources []job.Source) (calendars []string, rest []job.Source) {
+	for _, source := range sources {
+		if source.Text != nil {
+			rest = append(rest, source)
+			continue
+		}
+		p := source.Path
 		info, err := os.Stat(p)
 		switch {
 		case strings.EqualFold(filepath.Ext(p), ".ics"):
@@ -135,7 +140,7 @@ func iCalendars(paths []string) (calendars, rest []string) {
 				return nil
 			})
 		}
-		rest = append(rest, p)
+		rest = append(rest, source)
 	}
 	slices.Sort(calendars)
 	return slices.Compact(calendars), rest

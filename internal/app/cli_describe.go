@@ -33,6 +33,9 @@ func (c *cli) describeCommand() *cobra.Command {
 			}
 			return cl.Node(cmd.Context(), id)
 		}),
+		c.describe("template NAME", []string{"templates"}, c.completeTemplates, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
+			return cl.Template(cmd.Context(), name)
+		}),
 		c.describe("calendar NAME", []string{"calendars", "cal"}, c.completeCalendars, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
 			return cl.Calendar(cmd.Context(), name)
 		}),
@@ -81,6 +84,10 @@ func (c *cli) describe(use string, aliases []string, complete cobra.CompletionFu
 			p.task(v)
 		case *client.NodeView:
 			p.node(v)
+		case *job.Entry[job.Template]:
+			if err := p.document(v.Document); err != nil {
+				return err
+			}
 		case *client.CalendarView:
 			p.calendar(v)
 		case *job.ExecutionRecord:
@@ -197,6 +204,7 @@ func (p *page) node(v *client.NodeView) {
 		p.line("CPUs", fmt.Sprint(v.Facts.CPUs))
 	}
 	p.line("Version", v.Facts.Version)
+	p.line("Handlers", strings.Join(v.Facts.Handlers, ", "))
 	if v.Skew != nil {
 		p.line("Clock", skewText(v).text+" against the leader's")
 	}
@@ -233,6 +241,7 @@ func (p *page) record(r *job.ExecutionRecord) {
 		p.line("Exit code", fmt.Sprint(*r.ExitCode))
 	}
 	p.line("Signal", r.Signal)
+	p.line("Ended by", string(r.EndedBy))
 	p.line("User", r.User)
 	p.line("Command", r.Command)
 	if r.Usage != nil {

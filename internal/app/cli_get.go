@@ -77,13 +77,13 @@ func (l listing[T]) command(c *cli) *cobra.Command {
 
 func (c *cli) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "get KIND", Short: "List tasks, jobs, nodes, records, processes, groups, configuration, masters or backfills",
+		Use: "get KIND", Short: "List tasks, templates, jobs, nodes, records, processes, groups, configuration, masters or backfills",
 		Example: "  rota get tasks\n" +
 			"  rota get records --task nightly-backup --outcome failed --since 7d\n" +
 			"  rota get nodes -o json",
 	}
 	cmd.AddCommand(
-		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(),
+		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(), c.getTemplates(),
 		c.getBackfills(),
 	)
 	return kinds(cmd)

@@ -12,8 +12,8 @@ import (
 )
 
 // apply applies tasks, once the server is ready.
-func (s *Server) apply(ctx context.Context, tasks []job.Task) ([]master.Applied, error) {
-	return s.master.Apply(ctx, tasks, master.ApplyOptions{})
+func (s *Server) apply(ctx context.Context, docs job.Documents) ([]master.Applied, error) {
+	return s.master.ApplyDocuments(ctx, docs, master.ApplyOptions{})
 }
 
 // ready waits until the server can do what it is for: a master's view is whole, and a node has joined. Where there are

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rota-dev/rota/internal/policy"
 	"github.com/rota-dev/rota/job"
 )
 
@@ -45,6 +47,7 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 
 func (f *serverFlags) node(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "label K=V of this node; repeatable")
+	cmd.Flags().StringVar(&f.cfg.Policy, "policy", "", "the node's own policy (default "+policy.DefaultFile+", if there is one); SIGHUP reads it again")
 }
 
 func (f *serverFlags) etcd(cmd *cobra.Command, what string) {
@@ -119,25 +122,32 @@ func newServerCommands(data func() string, errs io.Writer) []*cobra.Command {
 
 // runServer boots a server, applies its task files, and waits for the end.
 func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) (err error) {
-	tasks, err := job.ReadTaskFiles(cfg.Files)
+	if err, ok := asInit(); ok {
+		return err
+	}
+	docs, err := job.ReadFiles(cfg.Files)
 	if err != nil {
 		return err
 	}
+	var running atomic.Pointer[Server]
+	ctx, over := onHangup(ctx, func() { running.Load().reload() })
+	defer over()
 	s, err := Start(ctx, cfg, errs)
 	if err != nil {
 		return err
 	}
+	running.Store(s)
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	if len(tasks) > 0 {
-		applied, err := s.apply(ctx, tasks)
+	if docs.Len() > 0 {
+		applied, err := s.apply(ctx, docs)
 		if err != nil {
 			return err
 		}
 		for _, a := range applied {
-			fmt.Fprintf(errs, "task %s %s\n", a.Task, a.Change)
+			fmt.Fprintf(errs, "%s %s\n", a.What(), a.Change)
 		}
 	}
 	s.greet(errs)

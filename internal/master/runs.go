@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -28,6 +29,9 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 		Cause: r.By, Force: r.Force,
 	}
 	answer := RunAnswer{}
+	if err := m.checkArguments(&req); err != nil {
+		return RunAnswer{}, err
+	}
 	if given {
 		var err error
 		if answer.Runs, err = m.askedBefore(ctx, &req); err != nil || len(answer.Runs) > 0 && len(req.Nodes) == 0 {
@@ -61,6 +65,22 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 		}
 	}
 	return answer, nil
+}
+
+// checkArguments holds what a request gives to what its task declares, and fills in the defaults.
+func (m *Master) checkArguments(req *engine.Request) error {
+	var declared map[string]job.Param
+	m.view.with(func() {
+		if e := m.view.tasks[req.Task]; e != nil {
+			declared = e.Task.Params
+		}
+	})
+	values, err := job.Arguments(declared, req.Params)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", req.Task, err)
+	}
+	req.Params = values
+	return nil
 }
 
 // askedBefore finds the runs that the same request has made already, wherever they are now, and leaves in req the nodes

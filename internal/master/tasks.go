@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -14,24 +14,43 @@ import (
 // previewed is how many firings an answer shows.
 const previewed = 5
 
-// Apply brings tasks to what the documents say. All of them are checked before the first is written; each is then
-// written by itself, and applying the same again finds nothing to do. With DryRun nothing is written.
+// Apply is [Master.ApplyDocuments] of tasks alone.
 func (m *Master) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([]Applied, error) {
+	return m.ApplyDocuments(ctx, job.Documents{Tasks: tasks}, o)
+}
+
+// ApplyDocuments brings tasks, and what they use, to what the documents say. All of them are checked before the first is written; each is then
+// written by itself, what is used before what uses it, and applying the same again finds nothing to do. With DryRun nothing is written.
+func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o ApplyOptions) ([]Applied, error) {
 	now := m.Now()
 	var f job.Faults
 	seen := map[job.TaskRef]int{}
-	tasks = slices.Clone(tasks)
-	for i := range tasks {
-		t := &tasks[i]
-		t.Complete()
+	applied := func(ref job.TaskRef) bool { _, ok := seen[ref]; return ok }
+	for i := range docs.Templates {
+		addFaults(&f, fmt.Sprintf("templates[%d]", i), docs.Templates[i].Valid())
+	}
+	tasks := make([]whole, len(docs.Tasks))
+	for i := range docs.Tasks {
 		path := fmt.Sprintf("tasks[%d]", i)
+		t, err := m.resolve(ctx, docs.Tasks[i], docs.Templates)
+		if err != nil {
+			if job.CodeOf(err) == job.CodeUnavailable {
+				return nil, err
+			}
+			addFaults(&f, path, err)
+			continue
+		}
 		if first, twice := seen[t.Ref()]; twice {
 			f.Add(path, "task %s is there twice, as tasks[%d] too", t.Ref(), first)
 		}
 		seen[t.Ref()] = i
 		addFaults(&f, path, t.Valid())
 		addFaults(&f, path, t.NeverFires(now))
-		m.checkCalendars(ctx, &f, path, t)
+		m.checkCalendars(ctx, &f, path, &t.Task)
+		tasks[i] = t
+	}
+	if err := m.checkUsers(ctx, &f, docs.Templates, applied); err != nil {
+		return nil, err
 	}
 	for i, group := range o.Prune {
 		if err := job.CheckName("group", group); err != nil {
@@ -41,7 +60,10 @@ func (m *Master) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([
 	if err := f.Err("nothing was applied"); err != nil {
 		return nil, err
 	}
-	var done []Applied
+	done, err := m.applyTemplates(ctx, docs.Templates, o.DryRun, applied)
+	if err != nil {
+		return done, err
+	}
 	for i := range tasks {
 		a, err := m.put(ctx, tasks[i], anyRevision, o.DryRun)
 		if err != nil {
@@ -105,18 +127,21 @@ const anyRevision int64 = -1
 // Put writes one task in the place of the version of a revision; 0: there must be none. A task that says the same
 // as before is left as it is.
 func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error) {
-	t.Complete()
+	w, err := m.resolve(ctx, t, nil)
+	if err != nil {
+		return Applied{}, err
+	}
 	var f job.Faults
-	addFaults(&f, "", t.Valid())
-	addFaults(&f, "", t.NeverFires(m.Now()))
-	m.checkCalendars(ctx, &f, "", &t)
+	addFaults(&f, "", w.Valid())
+	addFaults(&f, "", w.NeverFires(m.Now()))
+	m.checkCalendars(ctx, &f, "", &w.Task)
 	for i := range f.Fields {
 		f.Fields[i].Path = trimDot(f.Fields[i].Path)
 	}
 	if err := f.Err("task " + t.Ref().String() + " is not valid"); err != nil {
 		return Applied{}, err
 	}
-	a, err := m.put(ctx, t, rev, false)
+	a, err := m.put(ctx, w, rev, false)
 	if err == nil {
 		m.awaitPlaced(ctx, []Applied{a})
 	}
@@ -128,7 +153,7 @@ func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error
 func (m *Master) awaitPlaced(ctx context.Context, applied []Applied) {
 	m.view.await(ctx, func() bool {
 		for _, a := range applied {
-			if a.Change != Unchanged && !m.view.state.Placed(a.Task) {
+			if a.Kind == "" && a.Change != Unchanged && !m.view.state.Placed(a.Task) {
 				return false
 			}
 		}
@@ -143,7 +168,7 @@ func trimDot(s string) string {
 	return s
 }
 
-func (m *Master) put(ctx context.Context, t job.Task, rev int64, dry bool) (Applied, error) {
+func (m *Master) put(ctx context.Context, t whole, rev int64, dry bool) (Applied, error) {
 	for {
 		old, err := m.store().Tasks().Get(ctx, t.Group, t.Name)
 		if err != nil && !job.IsNotFound(err) {
@@ -152,7 +177,8 @@ func (m *Master) put(ctx context.Context, t job.Task, rev int64, dry bool) (Appl
 		if err := revisionMatches(t.Ref(), old, rev); err != nil {
 			return Applied{}, err
 		}
-		entry := m.entry(t, old)
+		entry := m.entry(t.Task, old)
+		entry.Written, entry.TemplateGenerations = t.written, t.generations
 		a := m.applied(entry, old)
 		if a.Change == Unchanged || dry {
 			return a, nil
@@ -202,12 +228,12 @@ func (m *Master) entry(t job.Task, old *job.TaskEntry) *job.TaskEntry {
 
 // applied says what writing an entry in the place of another does.
 func (m *Master) applied(e, old *job.TaskEntry) Applied {
-	t := e.Task
+	t := *e.Source()
 	a := Applied{Task: e.Ref(), Change: Created, New: &t, NextAfter: m.firings(e, previewed), Nodes: []job.NodeID{}}
 	if old != nil {
-		was := old.Task
+		was := *old.Source()
 		a.Old, a.NextBefore, a.Change = &was, m.firings(old, previewed), Configured
-		if was.Equal(&t) {
+		if was.Equal(&t) && old.Task.Equal(&e.Task) && maps.Equal(old.TemplateGenerations, e.TemplateGenerations) {
 			a.Change = Unchanged
 		}
 	}

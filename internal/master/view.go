@@ -29,6 +29,9 @@ type view struct {
 	masters   map[string]*store.Master
 	tokens    map[string]*store.Token // by hash
 	calendars map[string]*job.CalendarEntry
+	templates map[string]*job.Entry[job.Template]
+	using     map[string]map[job.TaskRef]struct{} // the tasks that name a template
+	lag       map[job.TaskRef]struct{}            // those that a changed template has not reached yet
 	clocks    clocks
 	bad       map[string]string // keys of documents that are left alone, and why
 	badJobs   map[string]int64  // those of jobs that can't be read, and their revision
@@ -50,8 +53,9 @@ func newView(m *Master) *view {
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
 		jobs: map[string]jobAt{}, perNode: map[job.NodeID]int{}, processes: map[string]*job.Process{},
 		dispatch: map[job.RunID]*job.Dispatch{}, backfills: map[string]*job.Backfill{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
-		calendars: map[string]*job.CalendarEntry{},
-		bad:       map[string]string{}, badJobs: map[string]int64{}, changed: make(chan struct{}, 1),
+		calendars: map[string]*job.CalendarEntry{}, templates: map[string]*job.Entry[job.Template]{},
+		using: map[string]map[job.TaskRef]struct{}{}, lag: map[job.TaskRef]struct{}{},
+		bad: map[string]string{}, badJobs: map[string]int64{}, changed: make(chan struct{}, 1),
 		clocks:   clocks{of: map[job.NodeID]*clock{}},
 		unsynced: 1, // until all collections are being watched
 	}
@@ -75,6 +79,7 @@ func (v *view) watch(ctx context.Context, wg *sync.WaitGroup) {
 	follow(ctx, v, wg, s.Masters(), "", v.master)
 	follow(ctx, v, wg, s.Tokens(), "", v.token)
 	follow(ctx, v, wg, s.Calendars(), "", v.calendar)
+	follow(ctx, v, wg, s.Templates(), "", kept(v.templates, v.stale))
 	follow(ctx, v, wg, s.Replacements(), "", v.replacement)
 	v.watchClocks(ctx, wg)
 	v.mu.Lock()
@@ -207,6 +212,7 @@ func (v *view) await(ctx context.Context, ok func() bool) bool {
 
 func (v *view) task(parts []string, e *job.TaskEntry, ev store.Event[job.TaskEntry]) {
 	ref := job.Ref(parts[0], parts[1])
+	v.uses(ref, v.tasks[ref], e)
 	if e == nil {
 		delete(v.tasks, ref)
 		if ev.Type == store.Unreadable {

@@ -3,10 +3,12 @@ package node
 import (
 	"context"
 	"errors"
+	"maps"
 	"strconv"
 	"time"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
 )
 
 // execute makes the attempts and ends the run with its one record, in which they are listed.
@@ -58,19 +60,21 @@ func (r *run) attempt(rec *job.ExecutionRecord, n int) job.Exit {
 		exit.Reason = err.Error()
 		return exit
 	}
-	ctx, cancel := r.ctx, context.CancelFunc(func() {})
+	ctx, cancel, tied := r.ctx, context.CancelFunc(func() {}), time.Duration(0)
 	if j.Kind == job.KindAlone {
+		now := a.SinceBoot() // first: should the agent be stopped in between, the end is too early, and not too late
 		left := r.lockLeft()
+		tied = now + left
 		if left <= 0 {
 			r.kill(leaseCause)
 		}
 		ctx, cancel = context.WithTimeoutCause(r.ctx, left, errLease)
 	}
-	x, err := a.Runner.Start(ctx, job.Exec{
-		Run: r.id, Attempt: rec.Attempt, Argv: filled.Argv, Env: append(filled.Env, r.environment(rec.Attempt)...),
+	x, err := a.start(ctx, job.Exec{
+		Run: r.id, Attempt: rec.Attempt, Way: filled.Way, Argv: filled.Argv, Env: append(filled.Env, r.environment(rec.Attempt)...),
 		Dir: filled.Dir, User: j.User, Stdin: []byte(filled.Stdin),
-		Timeout: time.Duration(j.Timeout) * time.Second, Grace: time.Duration(j.Grace) * time.Second,
-		Tied: j.Kind == job.KindAlone,
+		ResultFrom: j.ResultFrom, Timeout: time.Duration(j.Timeout) * time.Second, Grace: time.Duration(j.Grace) * time.Second,
+		Limits: j.Limits, Tied: tied, TiedGrace: a.Lease * 2 / 5,
 	})
 	over := context.Cause(ctx)
 	cancel()
@@ -93,7 +97,8 @@ func (r *run) attempt(rec *job.ExecutionRecord, n int) job.Exit {
 	if err := a.spool.started(p); err != nil {
 		a.Logger.Error("the spool's disk refuses the process of a run", "run", r.id, "error", err)
 	}
-	if s := a.lease.Load(); s != nil {
+	s := a.lease.Load()
+	if s != nil {
 		s.SetProcess(p)
 		defer s.UnsetProcess(p)
 	}
@@ -101,16 +106,39 @@ func (r *run) attempt(rec *job.ExecutionRecord, n int) job.Exit {
 	if j.Kind == job.KindAlone {
 		r.guard(x)
 	}
-	<-x.Done()
+	watch(x, p, s)
 	return x.Exit()
+}
+
+// watch waits for the end of an execution and shows its progress meanwhile, once a second at most, where its process is known.
+func watch(x job.Execution, p *job.Process, s *store.Session) {
+	all := x.Progress()
+	news := all
+	var pause <-chan time.Time
+	for {
+		select {
+		case <-x.Done():
+			return
+		case <-pause:
+			news = all
+		case said := <-news:
+			now := *p
+			now.Progress = &said
+			if s != nil {
+				s.SetProcess(&now)
+			}
+			news, pause = nil, time.After(time.Second)
+		}
+	}
 }
 
 // fill takes what an execution left into the record.
 func (r *run) fill(rec *job.ExecutionRecord, x job.Exit) {
 	rec.Outcome, rec.Reason, rec.ExitCode, rec.Signal = x.Outcome, x.Reason, x.ExitCode, x.Signal
+	rec.EndedBy = x.EndedBy
 	rec.EndTime = x.End.UTC()
 	rec.Output, rec.OutputBytes, rec.OutputTruncated = string(x.Output), x.OutputBytes, x.OutputTruncated
-	rec.Result, rec.Usage = x.Result, nil
+	rec.OutputParts, rec.Result, rec.ResultError, rec.Usage = x.OutputParts, x.Result, x.ResultError, nil
 	if x.Usage != (job.Usage{}) {
 		rec.Usage = &x.Usage
 	}
@@ -124,7 +152,7 @@ func note(rec *job.ExecutionRecord, x job.Exit) job.Attempt {
 	}
 	return job.Attempt{
 		Attempt: rec.Attempt, BeginTime: x.Begin.UTC(), EndTime: x.End.UTC(), Outcome: x.Outcome, Reason: x.Reason,
-		ExitCode: x.ExitCode, Signal: x.Signal, Output: out,
+		ExitCode: x.ExitCode, Signal: x.Signal, EndedBy: x.EndedBy, Output: out,
 	}
 }
 
@@ -138,9 +166,13 @@ func bounded(list []job.Attempt) []job.Attempt {
 }
 
 func (r *run) scope() job.Scope {
-	s := job.Scope{Config: r.job.Config, Node: r.a.self.Load(), Instant: r.instant, Task: r.job.Ref(), Run: r.id}
+	s := job.Scope{Config: r.job.Config, Params: r.job.Params, Node: r.a.self.Load(), Instant: r.instant, Task: r.job.Ref(), Run: r.id}
 	if r.dispatch != nil {
-		s.Params = r.dispatch.Params
+		s.Params = maps.Clone(s.Params)
+		if s.Params == nil {
+			s.Params = map[string]string{}
+		}
+		maps.Copy(s.Params, r.dispatch.Params)
 		if s.Instant.IsZero() {
 			s.Instant = r.dispatch.RequestedAt
 		}
@@ -167,6 +199,6 @@ func (r *run) process(x job.Execution, attempt int) *job.Process {
 	return &job.Process{
 		ID: strconv.Itoa(x.Pid()), JobID: r.job.ID, Group: r.job.Group, NodeID: r.a.ID, Time: r.a.Now().UTC(),
 		Run: r.id, Name: r.job.Name, Instant: r.instant, Trigger: r.trigger, Attempt: attempt, User: r.job.User,
-		Command: r.job.Command, Fence: r.fence, BootID: r.a.BootID, StartTicks: x.StartTicks(), Session: r.a.session,
+		Command: r.job.What(), Fence: r.fence, BootID: r.a.BootID, StartTicks: x.StartTicks(), Session: r.a.session,
 	}
 }

@@ -30,6 +30,7 @@ type Master struct {
 	backfills map[string]*master.BackfillView
 	records   []job.ExecutionRecord
 	config    map[[2]string]store.Config
+	templates map[string]*job.Entry[job.Template]
 	calendars map[string]*job.CalendarEntry
 	subs      map[chan master.Event]bool
 	watched   *sync.Cond // subs has changed
@@ -43,7 +44,7 @@ type Master struct {
 func New(nodes ...job.NodeID) *Master {
 	m := &Master{
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*master.NodeView{}, runs: map[job.RunID]*master.RunView{}, backfills: map[string]*master.BackfillView{},
-		config: map[[2]string]store.Config{}, calendars: map[string]*job.CalendarEntry{}, subs: map[chan master.Event]bool{},
+		config: map[[2]string]store.Config{}, calendars: map[string]*job.CalendarEntry{}, templates: map[string]*job.Entry[job.Template]{}, subs: map[chan master.Event]bool{},
 	}
 	m.watched = sync.NewCond(&m.mu)
 	for _, id := range nodes {
@@ -97,7 +98,13 @@ func (m *Master) Subscribe(ctx context.Context) <-chan master.Event {
 }
 
 // Apply stores tasks.
-func (m *Master) Apply(_ context.Context, tasks []job.Task, o master.ApplyOptions) ([]master.Applied, error) {
+func (m *Master) Apply(ctx context.Context, tasks []job.Task, o master.ApplyOptions) ([]master.Applied, error) {
+	return m.ApplyDocuments(ctx, job.Documents{Tasks: tasks}, o)
+}
+
+// ApplyDocuments stores tasks and templates.
+func (m *Master) ApplyDocuments(_ context.Context, docs job.Documents, o master.ApplyOptions) ([]master.Applied, error) {
+	tasks := docs.Tasks
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.fail(); err != nil {
@@ -105,6 +112,9 @@ func (m *Master) Apply(_ context.Context, tasks []job.Task, o master.ApplyOption
 	}
 	var out []master.Applied
 	var kept []job.TaskRef
+	for _, t := range docs.Templates {
+		out = append(out, m.applyTemplate(t, o.DryRun))
+	}
 	for _, t := range tasks {
 		kept = append(kept, t.Ref())
 		out = append(out, m.apply(t, o.DryRun))

@@ -1,0 +1,91 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/job"
+)
+
+// deleteDocuments deletes what files list, what uses something before what it uses.
+func (c *cli) deleteDocuments(ctx context.Context, cl *client.Client, docs job.Documents) error {
+	var tasks, templates []string
+	for i := range docs.Tasks {
+		tasks = append(tasks, docs.Tasks[i].Ref().String())
+	}
+	for i := range docs.Templates {
+		templates = append(templates, docs.Templates[i].Name)
+	}
+	err := c.deleteTasks(ctx, cl, tasks)
+	if again := c.deleteNamed(ctx, "template", templates, cl.DeleteTemplate); err == nil {
+		err = again
+	}
+	return err
+}
+
+func (c *cli) deleteTasks(ctx context.Context, cl *client.Client, names []string) error {
+	return c.eachTask(names, func(ref job.TaskRef) error {
+		if err := cl.DeleteTask(ctx, ref, 0); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.Out, "task %s deleted\n", ref)
+		return nil
+	})
+}
+
+func (c *cli) deleteNamed(ctx context.Context, sort string, names []string, remove func(context.Context, string) error) error {
+	return c.each(names, func(name string) error {
+		if err := remove(ctx, name); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.Out, "%s %s deleted\n", sort, name)
+		return nil
+	})
+}
+
+func (c *cli) getTemplates() *cobra.Command {
+	return listing[job.Entry[job.Template]]{
+		use: "templates [NAME…]", aliases: []string{"template"}, short: "List the templates that tasks share", complete: c.completeTemplates,
+		flags: func(*cobra.Command, *filters) {},
+		list: func(ctx context.Context, cl *client.Client, _ *filters, names []string) ([]job.Entry[job.Template], error) {
+			if len(names) == 0 {
+				return cl.Templates(ctx)
+			}
+			return named(names, func(n string) (*job.Entry[job.Template], error) { return cl.Template(ctx, n) })
+		},
+		name: func(e *job.Entry[job.Template]) string { return e.Document.Name },
+		table: func(c *cli, list []job.Entry[job.Template]) *table {
+			t := &table{head: []string{"TEMPLATE", "COMMAND", "UPDATED", "DESCRIPTION"}, wide: 4}
+			for i := range list {
+				e := &list[i]
+				t.add(e.Document.Name, clip(e.Document.Command.String(), 60), c.when(e.UpdatedAt), clip(e.Document.Description, 60))
+			}
+			return t
+		},
+		none: "there are no templates; apply a file with a list templates:",
+	}.command(c)
+}
+
+func (c *cli) completeTemplates(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
+		all, _ := cl.Templates(ctx)
+		for i := range all {
+			names = append(names, all[i].Document.Name)
+		}
+		return names
+	})
+}
+
+// document shows a document as a person wrote it.
+func (p *page) document(v any) error {
+	text, err := toYAML(v)
+	if err != nil {
+		return err
+	}
+	p.b.WriteString(strings.TrimSpace(string(text)) + "\n")
+	return nil
+}

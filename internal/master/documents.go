@@ -1,0 +1,143 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
+)
+
+// documents is one sort of what people write under a name of its own: templates, for one.
+type documents[T any] struct {
+	m    *Master
+	sort string // such as template
+	c    *store.Collection[job.Entry[T]]
+	name func(*T) string
+	// list gives the entries that the view knows. It is called with the view's lock held.
+	list func() map[string]*job.Entry[T]
+	// users lists who uses a document, as a person would name them: then it can't be deleted.
+	users func(ctx context.Context, name string) ([]string, error)
+}
+
+// All lists the documents by name.
+func (d *documents[T]) All() []job.Entry[T] {
+	var all []job.Entry[T]
+	d.m.view.with(func() {
+		for _, e := range d.list() {
+			all = append(all, *e)
+		}
+	})
+	slices.SortFunc(all, func(a, b job.Entry[T]) int { return cmp.Compare(d.name(&a.Document), d.name(&b.Document)) })
+	return all
+}
+
+// One reads a document from the store: one that was written through another master is found too.
+func (d *documents[T]) One(ctx context.Context, name string) (*job.Entry[T], error) {
+	if err := job.CheckName(d.sort, name); err != nil {
+		return nil, err
+	}
+	e, err := d.c.Get(ctx, name)
+	if job.IsNotFound(err) {
+		return nil, d.missing(name)
+	}
+	return e, err
+}
+
+func (d *documents[T]) missing(name string) *job.Error {
+	var names []string
+	d.m.view.with(func() {
+		for n := range d.list() {
+			names = append(names, n)
+		}
+	})
+	return job.Errorf(job.CodeNotFound, "there is no %s %s", d.sort, name).WithHint("%s", nearHint(name, names, "rota get "+d.sort+"s"))
+}
+
+// put writes a document in the place of one of its name, or says what that would do. A document that says the same as before is left as it is.
+func (d *documents[T]) put(ctx context.Context, doc T, dry bool) (Applied, *job.Entry[T], error) {
+	name := d.name(&doc)
+	for {
+		old, err := d.c.Get(ctx, name)
+		if err != nil && !job.IsNotFound(err) {
+			return Applied{}, nil, err
+		}
+		now := d.m.Now().UTC().Truncate(time.Millisecond)
+		e, a := &job.Entry[T]{Document: doc, CreatedAt: now, UpdatedAt: now, Generation: 1}, Applied{Kind: d.sort, Name: name, Change: Created}
+		if old != nil && err == nil {
+			if a.Change = Configured; same(&old.Document, &doc) {
+				a.Change = Unchanged
+				return a, old, nil
+			}
+			e.CreatedAt, e.Generation, e.Revision = old.CreatedAt, old.Generation+1, old.Revision
+		}
+		if dry {
+			return a, e, nil
+		}
+		rev, err := d.c.Put(ctx, e)
+		if job.IsConflict(err) {
+			continue
+		}
+		if err != nil {
+			return Applied{}, nil, err
+		}
+		e.Revision = rev
+		d.m.view.await(ctx, func() bool {
+			known := d.list()[name]
+			return known != nil && known.Revision >= rev
+		})
+		return a, e, nil
+	}
+}
+
+func same[T any](a, b *T) bool {
+	x, errA := json.Marshal(a)
+	y, errB := json.Marshal(b)
+	return errA == nil && errB == nil && string(x) == string(y)
+}
+
+// Delete removes a document that nobody uses.
+func (d *documents[T]) Delete(ctx context.Context, name string) error {
+	if err := job.CheckName(d.sort, name); err != nil {
+		return err
+	}
+	users, err := d.users(ctx, name)
+	if err != nil {
+		return err
+	}
+	if n := len(users); n > 0 {
+		const shown = 10
+		slices.Sort(users)
+		more := ""
+		if n > shown {
+			more = fmt.Sprintf(" and %d more", n-shown)
+		}
+		return job.Errorf(job.CodeConflict, "%s %s is used by %s%s", d.sort, name, strings.Join(users[:min(n, shown)], ", "), more).
+			WithHint("take it out of them first")
+	}
+	if err := d.c.Delete(ctx, 0, name); err != nil {
+		if job.IsNotFound(err) {
+			return d.missing(name)
+		}
+		return err
+	}
+	d.m.view.await(ctx, func() bool { return d.list()[name] == nil })
+	return nil
+}
+
+// kept keeps a sort of documents in the view.
+func kept[T any](into map[string]*job.Entry[T], changed func(name string)) func([]string, *job.Entry[T], store.Event[job.Entry[T]]) {
+	return func(parts []string, e *job.Entry[T], _ store.Event[job.Entry[T]]) {
+		if e == nil {
+			delete(into, parts[0])
+		} else {
+			into[parts[0]] = e
+		}
+		changed(parts[0])
+	}
+}
