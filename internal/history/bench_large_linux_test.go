@@ -2,10 +2,13 @@ package history
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +78,11 @@ func BenchmarkPage(b *testing.B) {
 		{"stats of a group by day", stats(job.StatsFilter{Group: some.Group, By: job.ByDay})},
 		{"stats of a node by task", stats(job.StatsFilter{Node: some.Node, By: job.ByTask})},
 		{"stats of all by day", stats(job.StatsFilter{By: job.ByDay})},
+		{"search of what all have", page(job.RecordFilter{Search: "3456 BYTES"})},
+		{"search of what none has", page(job.RecordFilter{Search: "no such text"})},
+		{"search of a task", page(job.RecordFilter{Group: some.Group, Task: some.Name, Search: "no such text"})},
+		{"search of the bad", page(job.RecordFilter{Outcome: []job.Outcome{job.Failed, job.Missed}, Search: "was away"})},
+		{"search of an hour", page(job.RecordFilter{Since: epoch.Add(time.Hour), Until: epoch.Add(2 * time.Hour), Search: "no such text"})},
 		{"totals", func() error { _, err := d.Totals(ctx); return err }},
 		{"latest of all tasks", func() error { _, err := d.Latest(ctx); return err }},
 		{"succeeded", func() error { _, err := d.Succeeded(ctx, some.Ref()); return err }},
@@ -94,13 +102,18 @@ func BenchmarkPage(b *testing.B) {
 	}
 }
 
+// fillUp inserts a part of the records, and copies them to later times without the indexes, which are made anew.
 func fillUp(b *testing.B, d *DB, rows int) {
 	var have int
 	if err := d.read.QueryRow("SELECT COALESCE(SUM(numbers), 0) FROM tasks").Scan(&have); err != nil {
 		b.Fatal(err)
 	}
+	if have >= rows {
+		return
+	}
 	start := time.Now()
-	for i := have; i < rows; i += 1000 {
+	base := min(rows, 200_000)
+	for i := have; i < base; i += 1000 {
 		recs := make([]job.ExecutionRecord, 1000)
 		for k := range recs {
 			recs[k] = sample(i+k, 1000, 50)
@@ -109,8 +122,49 @@ func fillUp(b *testing.B, d *DB, rows int) {
 			b.Fatal(err)
 		}
 	}
-	if rows > have {
-		b.Logf("%d records in %s", rows-have, time.Since(start).Round(time.Second))
+	b.Logf("%d records inserted after %s", base, time.Since(start).Round(time.Second))
+	if copies := rows / base; copies > 1 {
+		copyUp(b, d, base, copies)
+	}
+	if err := d.sumUp(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d records after %s", rows, time.Since(start).Round(time.Second))
+}
+
+func copyUp(b *testing.B, d *DB, base, copies int) {
+	schema, err := migrationFiles.ReadFile("migrations/00001_records.sql")
+	if err != nil {
+		b.Fatal(err)
+	}
+	do := func(format string, args ...any) {
+		if _, err := d.write.Exec(fmt.Sprintf(format, args...)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	indexes := regexp.MustCompile(`CREATE (?:UNIQUE )?INDEX (records_\w+)[^;]*;`).FindAllStringSubmatch(string(schema), -1)
+	for _, x := range indexes {
+		do("DROP INDEX %s", x[1])
+	}
+	const columns = "job, grp, node, class, instants, handled_at, stored_at, bytes, detail"
+	for k := 1; k < copies; k++ {
+		shift := int64(k) * int64(base) * 100_000
+		do(`INSERT INTO records (seq, id, task, number, began, ended, instant, until, %[1]s)
+			SELECT r.seq + %[2]d, %[3]d || r.id, r.task, r.number + %[3]d * t.numbers, r.began + %[4]d, r.ended + %[4]d, r.instant + %[4]d, r.until + %[4]d, %[5]s
+			FROM records r JOIN tasks t ON t.id = r.task WHERE r.seq <= %[6]d ORDER BY r.seq`,
+			columns, k*base, k, shift, "r."+strings.ReplaceAll(columns, ", ", ", r."), base)
+		do("INSERT INTO record_bodies (seq, output, result, attempts) SELECT seq + %d, output, result, attempts FROM record_bodies WHERE seq <= %d ORDER BY seq", k*base, base)
+	}
+	for _, x := range indexes {
+		do("%s", x[0])
+	}
+	do("UPDATE tasks SET numbers = numbers * %[1]d, latest = latest + %[2]d, latest_ended = latest_ended + %[3]d, success = success * %[1]d, success_us = success_us * %[1]d, bytes = bytes * %[1]d, summed = 0",
+		copies, (copies-1)*base, int64(copies-1)*int64(base)*100_000)
+	do("DELETE FROM task_days")
+	do("DELETE FROM node_days")
+	if d.dialect == postgres {
+		do("SELECT setval(pg_get_serial_sequence('records', 'seq'), %d)", copies*base)
+		do("VACUUM ANALYZE")
 	}
 }
 

@@ -26,6 +26,9 @@ func (d *DB) Records(ctx context.Context, f job.RecordFilter) (job.Page, error) 
 	if err != nil {
 		return job.Page{}, err
 	}
+	if len(f.Search) > MaxSearch {
+		return job.Page{}, job.Errorf(job.CodeInvalid, "the text to search for has %d bytes, at most %d are allowed", len(f.Search), MaxSearch)
+	}
 	limit := f.Limit
 	switch {
 	case limit <= 0:
@@ -45,6 +48,10 @@ func (d *DB) Records(ctx context.Context, f job.RecordFilter) (job.Page, error) 
 		}
 		if until := (place{ceilMicros(f.Until), math.MinInt64}); !f.Until.IsZero() && from.before(until) {
 			w.from = until
+		}
+		if f.Search != "" {
+			w.limit = limit
+			return d.search(ctx, p, w, f, &page)
 		}
 		keys, err := d.walk(ctx, d.read, p, w)
 		if err != nil {

@@ -68,6 +68,8 @@ func contract(t *testing.T, fresh func(t *testing.T, opt Options) *DB) {
 		{"a bad record is named and a big one is cut", testBadRecords},
 		{"pages miss and repeat nothing", testPaging},
 		{"filters select what they say", testFilters},
+		{"searches find what is there", testSearch},
+		{"a long search goes on by its cursor", testLongSearch},
 		{"settled instants are those of the records", testSettled},
 		{"statistics equal a recount", testTally},
 		{"statistics are made of older records", testSumUp},

@@ -284,7 +284,7 @@ func (d *DB) Totals(ctx context.Context, refs ...job.TaskRef) (map[job.TaskRef]j
 			return d.query(text).each(ctx, d.read, read)
 		}
 		return chunks(len(refs), rowsAtOnce, func(a, b int) error {
-			q := d.query(text + " AND (name, grp) IN (").values(b-a, func(i int) []any {
+			q := d.query(text+" AND (name, grp) IN (").values(b-a, func(i int) []any {
 				ref := job.Ref(refs[a+i].Group, refs[a+i].Name)
 				return []any{ref.Name, ref.Group}
 			})
