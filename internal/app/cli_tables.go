@@ -35,7 +35,7 @@ func (c *cli) taskTable(list []client.TaskView) *table {
 		}
 		k := &v.Task
 		t.add(v.Ref().String(), strings.Join(k.Timer.Lines(), "; "), next, nodes, v.Running, last, ended,
-			string(k.Kind), string(k.Mode), zoneText(k), clip(k.Command.String(), 60))
+			string(k.Kind), string(k.Mode), zoneText(k), clip(k.What(), 60))
 	}
 	return t
 }
@@ -83,7 +83,7 @@ func (c *cli) jobTable(list []*job.Job) *table {
 		if j.AvgTime > 0 {
 			average = short(time.Duration(j.AvgTime) * time.Millisecond)
 		}
-		t.add(j.TaskID, string(j.NodeID), string(j.Kind.Name()), timer, last, ended, average, j.ID, clip(j.Command, 60))
+		t.add(j.TaskID, string(j.NodeID), string(j.Kind.Name()), timer, last, ended, average, j.ID, clip(j.What(), 60))
 	}
 	return t
 }
@@ -145,12 +145,24 @@ func (c *cli) recordTable(list []job.ExecutionRecord) *table {
 }
 
 func (c *cli) processTable(list []*job.Process) *table {
-	t := &table{head: []string{"RUN", "TASK", "NODE", "PID", "BEGAN", "TRIGGER", "ATTEMPT", "USER", "COMMAND"}, wide: 6}
+	t := &table{head: []string{"RUN", "TASK", "NODE", "PID", "BEGAN", "PROGRESS", "TRIGGER", "ATTEMPT", "USER", "COMMAND"}, wide: 7}
 	for _, p := range list {
-		t.add(string(p.Run), job.Ref(p.Group, p.Name).String(), string(p.NodeID), p.ID, c.when(p.Time), string(p.Trigger),
+		t.add(string(p.Run), job.Ref(p.Group, p.Name).String(), string(p.NodeID), p.ID, c.when(p.Time), progressText(p.Progress), string(p.Trigger),
 			p.Attempt, p.User, clip(p.Command, 60))
 	}
 	return t
+}
+
+// progressText is how far a run says it is.
+func progressText(p *job.Progress) string {
+	if p == nil {
+		return ""
+	}
+	percent := fmt.Sprintf("%.0f%%", 100*p.Progress)
+	if p.Message == "" {
+		return percent
+	}
+	return percent + " " + clip(oneLine(p.Message), 40)
 }
 
 func configTable(_ *cli, list []client.Config) *table {

@@ -204,7 +204,7 @@ func (s *State) gapRecord(t *task, first time.Time, paused bool, now time.Time) 
 	}
 	return &job.ExecutionRecord{
 		ID: string(job.FiringID(t.ref, "", first)), TaskID: t.ref.String(), Group: t.ref.Group, Name: t.ref.Name,
-		Command: t.entry.Task.Command.String(), User: t.entry.Task.User, Instant: first, Trigger: job.TriggerTimer,
+		Command: t.entry.Task.What(), User: t.entry.Task.User, Instant: first, Trigger: job.TriggerTimer,
 		Outcome: outcome, Reason: reason, BeginTime: now.UTC(), EndTime: now.UTC(), Generation: t.entry.Generation,
 	}
 }
@@ -278,7 +278,7 @@ func lostRecord(t *task, c *job.Claim, now time.Time) *job.ExecutionRecord {
 		BeginTime: c.At.UTC(), EndTime: now.UTC(), Fence: c.Fence, Session: c.Session,
 	}
 	if t.entry != nil {
-		rec.Command, rec.User, rec.Generation = t.entry.Task.Command.String(), t.entry.Task.User, t.entry.Generation
+		rec.Command, rec.User, rec.Generation = t.entry.Task.What(), t.entry.Task.User, t.entry.Generation
 	}
 	return rec
 }
