@@ -191,7 +191,7 @@ func TestDecodeTask(t *testing.T) {
 		t.Errorf("%+v, %v", task, err)
 	}
 	for _, c := range []struct{ data, want string }{
-		{`{"name": "a", "comand": "x"}`, `1:15: comand: unknown field "comand"; did you mean "command"?` + "\n" + `1:1: command: there is no command;`},
+		{`{"name": "a", "comand": "x"}`, `1:15: comand: unknown field "comand"; did you mean "command"?` + "\n" + `1:1: command: there is no command`},
 		{`{"name": "a", "command": "x", "status": "ok"}`, `1:31: status: unknown field "status"`},
 		{`{"name": "a"`, `1:13: JSON: it ends in the middle`},
 		{`name: a`, `1:2: JSON: invalid character`},
@@ -246,7 +246,7 @@ func TestReadFiles(t *testing.T) {
 	big := write("sub/e.yaml", strings.Repeat(" ", job.MaxTaskFile+1))
 	_, err := names(dir, filepath.Join(dir, "missing.yaml"))
 	want := strings.ReplaceAll(`DIR/sub/d.yaml:1:7: name: task default/b stands here a second time; the first is at DIR/b.yaml:1:7; rename one, or put it in another group
-DIR/sub/d.yaml:4:1: command: there is no command; write a list, such as ["df", "-h"], or a shell line
+DIR/sub/d.yaml:4:1: command: there is no command, and no http, ssh or handler; write a list, such as ["df", "-h"], or a shell line
 DIR/sub/e.yaml: it has more than 1048576 bytes
 DIR/missing.yaml: there is no such file`, "DIR", dir)
 	if err == nil || err.Error() != want {
