@@ -20,13 +20,15 @@ const module = "github.com/rota-dev/rota/"
 // is that of docs/architecture.md, from the top.
 var mayImport = map[string][]string{
 	"cmd/rota":                {"internal/app"},
-	"internal/app":            {"internal/runlog", "internal/api", "internal/master", "internal/node", "internal/runner", "internal/history", "client", "store", "schedule", "job"},
+	"internal/app":            {"internal/runlog", "internal/api", "internal/master", "internal/node", "internal/policy", "internal/runner", "internal/history", "client", "store", "schedule", "job"},
 	"internal/api":            {"internal/master", "client", "store", "schedule", "job"},
 	"internal/master":         {"internal/engine", "client", "store", "schedule", "job"},
 	"internal/node":           {"internal/runlog", "store", "schedule", "job"},
 	"internal/engine":         {"schedule", "job"},
-	"internal/runner":         {"internal/runlog", "job"},
+	"internal/runner":         {"internal/cgroup", "internal/runlog", "job"},
+	"internal/cgroup":         {"job"},
 	"internal/runlog":         {"job"},
+	"internal/policy":         {"job"},
 	"internal/history":        {"job"},
 	"client":                  {"job"},
 	"store":                   {"job"},

@@ -12,7 +12,9 @@ import (
 func aliases(r huma.Registry) {
 	r.RegisterTypeAlias(reflect.TypeFor[job.Command](), reflect.TypeFor[commandSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[job.Timer](), reflect.TypeFor[timerSchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[job.Statuses](), reflect.TypeFor[statusesSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[job.Retry](), reflect.TypeFor[retrySchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[job.Size](), reflect.TypeFor[sizeSchema]())
 }
 
 func textList() *huma.Schema {
@@ -34,6 +36,27 @@ func (timerSchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Description: "One timer, or several.",
 		OneOf:       []*huma.Schema{{Type: huma.TypeString}, textList()},
+	}
+}
+
+type sizeSchema struct{}
+
+func (sizeSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "A number of bytes, such as 512MiB, 2GiB or 4096.",
+		OneOf:       []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeInteger}},
+	}
+}
+
+type statusesSchema struct{}
+
+func (statusesSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "A status, a range such as 200-299, or several.",
+		OneOf: []*huma.Schema{
+			{Type: huma.TypeString}, {Type: huma.TypeInteger},
+			{Type: huma.TypeArray, Items: &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeInteger}, {Type: huma.TypeString}}}},
+		},
 	}
 }
 

@@ -68,7 +68,7 @@ func TestSettings(t *testing.T) {
 	}
 	if got, want := text(settings1(l)), []string{
 		"memory memory.limit_in_bytes=67108864", "memory memory.memsw.limit_in_bytes=67108864", "cpu cpu.cfs_period_us=100000",
-		"cpu cpu.cfs_quota_us=150000", "cpu cpu.shares=512", "pids pids.max=7",
+		"cpu cpu.cfs_quota_us=150000", "cpu cpu.shares=512", "pids pids.max=8",
 	}; !slices.Equal(got, want) {
 		t.Errorf("v1: %q", got)
 	}
@@ -138,10 +138,16 @@ func TestALeafHoldsItsProcessesAndEndsThem(t *testing.T) {
 	}
 	eventually(t, "nobody is left", func() bool { return !l.Populated() })
 	cmd.Wait()
+	dir := l.v2
 	l.Release()
-	if again, err := tree.Take(job.Limits{}); err != nil || again != l {
-		t.Errorf("another leaf: %v, %v", again, err)
+	next, err := tree.Take(job.Limits{}) // what was killed is not used again
+	if err != nil || next == l {
+		t.Fatalf("got %v, %v", next, err)
 	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("it is still there")
+	}
+	in(t, next, "echo; exec sleep 600")
 }
 
 // A background process keeps its leaf from the next run until it has ended.
@@ -268,7 +274,9 @@ func TestTheAgentMovesOutOfItsOwnGroup(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { eventually(t, "it is removed", func() bool { remove(dir); _, err := os.Stat(dir); return err != nil }) })
+	t.Cleanup(func() {
+		eventually(t, "it is removed", func() bool { remove(dir); _, err := os.Stat(dir); return err != nil })
+	})
 	fd, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +27,7 @@ type Leaf struct {
 	events int               // cgroup.events, -1: none
 	v1     map[string]string // its directories in version 1, by controller
 	limits job.Limits
+	killed atomic.Bool // then it is not used again: some kernels kill at once what is forked into it later
 }
 
 // Take gives an empty leaf, with limits where any are set that groups enforce. Where there is nothing to give (no version 2, and
@@ -37,7 +40,7 @@ func (t *Tree) Take(l job.Limits) (*Leaf, error) {
 	t.recover(2)
 	t.mu.Unlock()
 	if len(needed(l)) == 0 {
-		if t.v2 == nil {
+		if t.v2 == nil || t.off.Load() {
 			return nil, nil
 		}
 		return t.plain()
@@ -83,9 +86,21 @@ func (t *Tree) recover(n int) {
 	}
 }
 
+// Kept is how many leaves nobody has at the moment: those that can be taken again, and those that were left with somebody in them. Each has two
+// descriptors.
+func (t *Tree) Kept() int {
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recover(len(t.strayed))
+	return len(t.free) + len(t.strayed)
+}
+
 // keep puts an empty leaf where it can be taken again, or removes it. t.mu is held.
 func (t *Tree) keep(l *Leaf) {
-	if len(t.free) < maxFree && l.limits.IsZero() && l.fd >= 0 {
+	if len(t.free) < maxFree && l.limits.IsZero() && l.fd >= 0 && !l.killed.Load() {
 		t.free = append(t.free, l)
 		return
 	}
@@ -149,15 +164,34 @@ func (l *Leaf) FD() int {
 	return l.fd
 }
 
-// NeedsThread tells whether a thread must have called EnterThread to start the run's first process.
+// NeedsThread tells whether the run's first process must be forked by a thread that has called EnterThread.
 func (l *Leaf) NeedsThread() bool { return l != nil && len(l.v1) > 0 }
 
-// EnterThread moves the calling thread into the groups of version 1, which a process that it forks is born into. The thread must be
-// locked (runtime.LockOSThread), must not be the main one, and must end thereafter.
+// EnterThread moves the calling thread into the groups of version 1, where what it forks is born. The thread must be
+// locked (runtime.LockOSThread) and not be the main one. LeaveThread must follow.
 func (l *Leaf) EnterThread() error {
 	for _, dir := range l.v1 {
 		if err := write(dir, "tasks", "0"); err != nil {
 			return fmt.Errorf("enter a control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// NeedsStop tells whether the run's first process must be held at its first instruction until LeaveThread has been called: the
+// thread counts as a process of the leaf.
+func (l *Leaf) NeedsStop() bool { return l != nil && l.v1["pids"] != "" }
+
+// LeaveThread moves the calling thread out again.
+func (l *Leaf) LeaveThread() error {
+	for c, dir := range l.v1 {
+		if err := write(filepath.Dir(l.t.v1[c].dir), "tasks", "0"); err != nil {
+			return fmt.Errorf("leave a control group: %w", err)
+		}
+		if c == "pids" {
+			if err := write(dir, "pids.max", strconv.Itoa(l.limits.Processes)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -169,6 +203,7 @@ func (l *Leaf) Kill() bool {
 	if l == nil || l.v2 == "" {
 		return false
 	}
+	l.killed.Store(true)
 	return write(l.v2, "cgroup.kill", "1") == nil // since Linux 5.14
 }
 
@@ -178,6 +213,9 @@ func (l *Leaf) Populated() bool {
 		return false
 	}
 	if l.events < 0 {
+		if l.v2 != "" {
+			return strings.Contains(read(l.v2, "cgroup.events"), "populated 1")
+		}
 		return len(l.Processes()) > 0
 	}
 	var buf [128]byte
@@ -228,6 +266,7 @@ type Usage struct {
 	User, System time.Duration // CPU time
 	Memory       int64         // the most bytes at a time, file cache and all
 	OOMKills     int64         // processes that were killed for want of memory
+	Refused      int64         // forks that the limit of processes refused
 }
 
 // Usage reads the counters. Those of a leaf without limits are zero, for it has had other runs before.
@@ -241,6 +280,10 @@ func (l *Leaf) Usage() (u Usage) {
 		u.System = time.Duration(counter(stat, "system_usec")) * time.Microsecond
 		u.Memory = counter("peak "+read(l.v2, "memory.peak"), "peak")
 		u.OOMKills = counter(read(l.v2, "memory.events"), "oom_kill")
+		u.Refused = counter(read(l.v2, "pids.events"), "max")
+	}
+	if dir := l.v1["pids"]; dir != "" {
+		u.Refused = counter(read(dir, "pids.events"), "max")
 	}
 	if dir := l.v1["memory"]; dir != "" {
 		u.Memory = counter("peak "+read(dir, "memory.max_usage_in_bytes"), "peak")
@@ -290,4 +333,24 @@ func removed(dir string) bool {
 	}
 	remove(dir)
 	return errors.Is(unix.Access(dir, unix.F_OK), unix.ENOENT)
+}
+
+// LeafOf is the leaf of a process of a run that an earlier life of the agent, or another agent, started; nil where it has none, or shares it with
+// the caller. It serves to see who is in it and to end them, and need not be released.
+func LeafOf(pid int) *Leaf {
+	mounts := read("/proc/self", "mountinfo")
+	own := locate(mounts, read("/proc/self", "cgroup")).v2
+	its := locate(mounts, read("/proc", strconv.Itoa(pid)+"/cgroup")).v2
+	if own == nil || its == nil {
+		return nil
+	}
+	for dir := its.own; dir != its.mount && dir != "/"; dir = filepath.Dir(dir) {
+		if tree := filepath.Base(filepath.Dir(dir)); strings.HasPrefix(tree, "rota-") && tree != "rota-agent" {
+			if own.own == dir || strings.HasPrefix(own.own, dir+"/") {
+				return nil
+			}
+			return &Leaf{v2: dir, fd: -1, events: -1}
+		}
+	}
+	return nil
 }

@@ -66,7 +66,7 @@ func settings1(l job.Limits) (list []setting) {
 		list = append(list, setting{"cpu", "cpu.shares", strconv.Itoa(max(l.CPUWeight*1024/100, 2)), false})
 	}
 	if l.Processes > 0 {
-		list = append(list, setting{"pids", "pids.max", strconv.Itoa(l.Processes), false})
+		list = append(list, setting{"pids", "pids.max", strconv.Itoa(l.Processes + 1), false}) // see LeaveThread
 	}
 	return list
 }

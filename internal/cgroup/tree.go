@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,8 @@ type Tree struct {
 	v1   map[string]*branch // by controller, those that v2 doesn't have
 	have map[string]string  // the version of the controllers that can be used
 	why  map[string]string  // why the others can't, by controller
+
+	off atomic.Bool
 
 	mu      sync.Mutex
 	made    int
@@ -106,10 +109,10 @@ func (t *Tree) Facts() Facts {
 	}
 	var why []string
 	for _, name := range limitsOf {
-		if t.have[controllerOf[name]] != "" {
+		if reason, ok := t.can(controllerOf[name]); ok {
 			f.Limits = append(f.Limits, name)
-		} else if reason := name + ": " + t.why[controllerOf[name]]; !slices.Contains(why, reason) {
-			why = append(why, reason)
+		} else {
+			why = append(why, name+": "+reason)
 		}
 	}
 	f.Why = strings.Join(why, "; ")
@@ -120,17 +123,30 @@ func (t *Tree) Facts() Facts {
 func (t *Tree) Check(l job.Limits) error {
 	for _, name := range l.Names() {
 		c := controllerOf[name]
-		if c == "" || t != nil && t.have[c] != "" {
+		why, ok := t.can(c)
+		if c == "" || ok {
 			continue
-		}
-		why := "this machine has no control groups"
-		if t != nil {
-			why = t.why[c]
 		}
 		return job.Errorf(job.CodeUnavailable, "limit %s can't be enforced on this node: %s", name, why).WithHint(
 			"give the agent a control group of its own (in its systemd unit: Delegate=yes and DelegateSubgroup=agent), run it as root, or leave the limit out")
 	}
 	return nil
+}
+
+// Disable stops the use of groups for runs to come: the kernel, or what the agent is contained in, refuses to start processes in them.
+func (t *Tree) Disable() { t.off.Store(true) }
+
+// can tells whether a controller can be used, and if not, why.
+func (t *Tree) can(controller string) (why string, ok bool) {
+	switch {
+	case t == nil:
+		return "this agent uses no control groups", false
+	case t.off.Load():
+		return "the kernel refuses to start processes in control groups", false
+	case t.have[controller] != "":
+		return "", true
+	}
+	return t.why[controller], false
 }
 
 // newBranch makes a directory of our own below parent, after it removed what is left there of processes that have ended.

@@ -25,7 +25,7 @@ type row struct {
 	bytes              int64
 	detail             []byte
 	output, result     []byte
-	attempts           []byte
+	attempts, parts    []byte
 	taskID, jobSeq, no int64 // given in the transaction
 }
 
@@ -38,10 +38,12 @@ type detail struct {
 	Reason          string      `json:"reason,omitempty"`
 	ExitCode        *int        `json:"exit_code,omitempty"`
 	Signal          string      `json:"signal,omitempty"`
+	EndedBy         job.EndedBy `json:"ended_by,omitempty"`
 	Pid             int         `json:"pid,omitempty"`
 	Fence           int64       `json:"fence,omitempty"`
 	OutputBytes     int64       `json:"output_bytes,omitempty"`
 	OutputTruncated bool        `json:"output_truncated,omitempty"`
+	ResultError     string      `json:"result_error,omitempty"`
 	Usage           *job.Usage  `json:"usage,omitempty"`
 	Cause           string      `json:"cause,omitempty"`
 	Session         string      `json:"session,omitempty"`
@@ -99,15 +101,23 @@ func encode(rec *job.ExecutionRecord) (*row, error) {
 	d := detail{
 		User: rec.User, Command: rec.Command, Attempt: rec.Attempt, Reason: rec.Reason, ExitCode: rec.ExitCode, Signal: rec.Signal,
 		Pid: rec.Pid, Fence: rec.Fence, OutputBytes: rec.OutputBytes, OutputTruncated: rec.OutputTruncated, Usage: rec.Usage,
-		Cause: rec.Cause, Session: rec.Session, Generation: rec.Generation,
+		Cause: rec.Cause, Session: rec.Session, Generation: rec.Generation, ResultError: rec.ResultError, EndedBy: rec.EndedBy,
 	}
 	if triggerNumber(rec.Trigger) == otherTrigger {
 		d.Trigger = rec.Trigger
 	}
-	if len(r.output) > maxOutput {
-		r.output, d.OutputTruncated = cut(rec.Output, maxOutput), true
+	parts := rec.OutputParts
+	if half := (maxOutput - len(cutMark)) / 2; len(r.output) > maxOutput {
+		short := *rec
+		short.CutOutput(half, half, cutMark)
+		r.output, parts, d.OutputTruncated = []byte(short.Output), short.OutputParts, true
 	}
 	var err error
+	if len(parts) > 0 {
+		if r.parts, err = json.Marshal(parts); err != nil {
+			return nil, err
+		}
+	}
 	if r.detail, err = json.Marshal(d); err != nil {
 		return nil, err
 	}
@@ -121,10 +131,10 @@ func encode(rec *job.ExecutionRecord) (*row, error) {
 			return nil, err
 		}
 	}
-	if n := len(r.detail) + len(r.attempts) + len(r.result); n > maxRest {
+	if n := len(r.detail) + len(r.attempts) + len(r.result) + len(r.parts); n > maxRest {
 		return nil, fmt.Errorf("has %d bytes besides its output, at most %d are allowed", n, maxRest)
 	}
-	r.bytes = rowBytes + int64(len(r.detail)+len(r.attempts)+len(r.result)+len(r.output))
+	r.bytes = rowBytes + int64(len(r.detail)+len(r.attempts)+len(r.result)+len(r.output)+len(r.parts))
 	return r, nil
 }
 
@@ -139,19 +149,6 @@ func checkKey(what, s string, must bool) error {
 		return fmt.Errorf("its %s %q is not a text", what, clip(s))
 	}
 	return nil
-}
-
-// cut keeps the head and the tail of a text, within n bytes, and breaks no character.
-func cut(s string, n int) []byte {
-	half := (n - len(cutMark)) / 2
-	head, tail := half, len(s)-half
-	for head > half-utf8.UTFMax && !utf8.RuneStart(s[head]) {
-		head--
-	}
-	for tail < len(s)-half+utf8.UTFMax && !utf8.RuneStart(s[tail]) {
-		tail++
-	}
-	return []byte(s[:head] + cutMark + s[tail:])
 }
 
 func clip(s string) string {
@@ -175,7 +172,7 @@ func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
 // recordColumns are what scanRecord reads, of records r, tasks t and jobs j.
 const (
 	recordColumns = "r.seq, r.id, j.job_id, t.grp, t.name, r.node, r.number, r.class, r.began, r.ended, r.instant, r.until, r.instants, r.handled_at, r.detail"
-	bodyColumns   = ", b.output, b.result, b.attempts"
+	bodyColumns   = ", b.output, b.result, b.attempts, b.parts"
 	recordJoins   = " JOIN tasks t ON t.id = r.task JOIN jobs j ON j.id = r.job"
 	bodyJoin      = " LEFT JOIN record_bodies b ON b.seq = r.seq"
 )
@@ -184,13 +181,13 @@ const (
 func scanRecord(rows *sql.Rows, body bool) (rec job.ExecutionRecord, seq int64, err error) {
 	var class, began, ended int64
 	var instant, until, handled sql.Null[int64]
-	var det, output, result, attempts []byte
+	var det, output, result, attempts, parts []byte
 	dest := []any{
 		&seq, &rec.ID, &rec.JobID, &rec.Group, &rec.Name, &rec.Node, &rec.Number, &class, &began, &ended, &instant, &until,
 		&rec.Count, &handled, &det,
 	}
 	if body {
-		dest = append(dest, &output, &result, &attempts)
+		dest = append(dest, &output, &result, &attempts, &parts)
 	}
 	if err = rows.Scan(dest...); err != nil {
 		return rec, 0, err
@@ -217,14 +214,19 @@ func scanRecord(rows *sql.Rows, body bool) (rec job.ExecutionRecord, seq int64, 
 	}
 	rec.User, rec.Command, rec.Attempt, rec.Reason, rec.ExitCode, rec.Signal = d.User, d.Command, d.Attempt, d.Reason, d.ExitCode, d.Signal
 	rec.Pid, rec.Fence, rec.OutputBytes, rec.OutputTruncated, rec.Usage = d.Pid, d.Fence, d.OutputBytes, d.OutputTruncated, d.Usage
-	rec.Cause, rec.Session, rec.Generation = d.Cause, d.Session, d.Generation
-	rec.Output = string(output)
+	rec.Cause, rec.Session, rec.Generation, rec.EndedBy = d.Cause, d.Session, d.Generation, d.EndedBy
+	rec.Output, rec.ResultError = string(output), d.ResultError
 	if len(result) > 0 {
 		rec.Result = result
 	}
 	if len(attempts) > 0 {
 		if err = json.Unmarshal(attempts, &rec.Attempts); err != nil {
 			return rec, 0, fmt.Errorf("read the attempts of record %s: %w", rec.ID, err)
+		}
+	}
+	if len(parts) > 0 {
+		if err = json.Unmarshal(parts, &rec.OutputParts); err != nil {
+			return rec, 0, fmt.Errorf("read the parts of the output of record %s: %w", rec.ID, err)
 		}
 	}
 	return rec, seq, nil

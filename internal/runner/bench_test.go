@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rota-dev/rota/internal/runlog"
 	"github.com/rota-dev/rota/job"
 )
 
@@ -35,9 +36,13 @@ func BenchmarkPrices(b *testing.B) {
 	b.Run("plain", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{}) })
 	b.Run("stdin", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Stdin: []byte("input")}) })
 	b.Run("timeout", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Timeout: time.Hour}) })
-	b.Run("tied", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Tied: true}) })
-	b.Run("followed", func(b *testing.B) {
-		compare(b, 4, Options{Follow: func(job.Exec) Sink { return deaf{} }}, job.Exec{})
+	b.Run("tied", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Tied: SinceBoot() + time.Hour}) })
+	b.Run("logs", func(b *testing.B) {
+		logs, err := runlog.Open(runlog.Options{Dir: b.TempDir()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		compare(b, 4, Options{Logs: logs}, job.Exec{Run: "x", Attempt: 1})
 	})
 	b.Run("user", func(b *testing.B) {
 		if os.Geteuid() != 0 {
@@ -46,10 +51,6 @@ func BenchmarkPrices(b *testing.B) {
 		compare(b, 4, Options{}, job.Exec{User: "nobody"})
 	})
 }
-
-type deaf struct{}
-
-func (deaf) Chunk(Chunk) {}
 
 func compare(b *testing.B, workers int, o Options, e job.Exec) {
 	o.Dir = b.TempDir()

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rota-dev/rota/internal/cgroup"
+	"github.com/rota-dev/rota/internal/runlog"
 	"github.com/rota-dev/rota/job"
 )
 
@@ -23,9 +25,12 @@ type execution struct {
 	marker string // the entry of the environment by which its processes are known
 	result string // the path of the result
 	acc    *account
+	limits job.Limits
+	leaf   *cgroup.Leaf // its control group; nil: none
 	grace  time.Duration
 	begin  time.Time
-	sink   Sink
+	logID  runlog.ID
+	from   job.Stream // whose last JSON object is the result; empty: neither
 	done   chan struct{}
 	exited chan struct{} // closed when the main process has exited while terminate is at work
 	now    chan struct{} // closed to end the grace
@@ -33,9 +38,13 @@ type execution struct {
 
 	mu    sync.Mutex
 	pidfd int
-	outs  []*source // pipes that are still open
+	outs  [2]source
 	out   output
+	said  lastOf  // of the stream that the result is from
+	log   *logged // nil: there is none yet
 	timer *time.Timer
+	tick  *time.Timer
+	news  *news       // nil: nobody asked for progress
 	cause string      // who or what ended it from outside; empty: nobody
 	over  job.Outcome // what that makes of it
 	ended bool
@@ -45,8 +54,9 @@ type execution struct {
 
 // source is the reading end of a pipe of an execution.
 type source struct {
-	fd     int // -1: closed, or handed over
-	stream Stream
+	fd     int  // -1: closed, or handed over
+	paused bool // the disk is behind
+	stream job.Stream
 	x      *execution
 }
 
@@ -84,15 +94,23 @@ func (x *execution) Kill(by string) {
 }
 
 func (x *execution) KillNow(by string) {
+	x.hurry()
+	x.Kill(by)
+}
+
+// hurry ends the grace.
+func (x *execution) hurry() {
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	select {
 	case <-x.now:
 	default:
 		close(x.now)
 	}
-	x.mu.Unlock()
-	x.Kill(by)
 }
+
+// Release has nothing to do: who holds the execution keeps it.
+func (x *execution) Release() {}
 
 // stop has the tree ended, unless the run has ended or is being ended already.
 func (x *execution) stop(outcome job.Outcome, cause string) {
@@ -119,28 +137,43 @@ func (s *source) read(buf []byte) {
 	n, err := unix.Read(s.fd, buf)
 	switch {
 	case n > 0:
-		s.x.out.write(buf[:n])
-		if s.x.sink != nil {
-			s.x.sink.Chunk(Chunk{Stream: s.stream, At: time.Now(), Data: buf[:n]})
-		}
+		s.take(buf[:n])
 	case err != unix.EAGAIN && err != unix.EINTR: // the end
 		s.x.r.loop.drop(s.fd)
 		s.fd = -1
 	}
 }
 
+// take keeps what was read. x.mu is held.
+func (s *source) take(p []byte) {
+	x, now := s.x, time.Now()
+	if x.log == nil && (x.out.full(len(p)) || x.out.parts.full()) {
+		x.publish() // while all of it is still there
+	}
+	if x.log != nil {
+		x.log.put(s, now, p)
+	}
+	if x.from == s.stream {
+		x.said.write(p)
+	}
+	x.out.write(s.stream, now, p)
+}
+
 // drain takes what the pipe holds at this moment, in which the main process has exited, and does not wait for more:
 // who still holds it is a stranger. What strangers write later is thrown away. x.mu is held.
 func (s *source) drain(buf []byte) {
-	held := 0
+	before := s.x.out.total
+	if s.read(buf); s.x.out.total-before == int64(len(buf)) { // there may be more: the child may have enlarged the pipe
+		held, _ := unix.IoctlGetInt(s.fd, unix.TIOCINQ)
+		for before = s.x.out.total; s.fd >= 0 && s.x.out.total-before < int64(held); {
+			s.read(buf)
+		}
+	}
+	if s.x.out.total != before {
+		s.read(buf) // perhaps the end
+	}
 	if s.fd >= 0 {
-		held, _ = unix.IoctlGetInt(s.fd, unix.TIOCINQ)
-	}
-	for before := s.x.out.total; s.fd >= 0 && s.x.out.total-before < int64(held); {
-		s.read(buf)
-	}
-	if s.read(buf); s.fd >= 0 {
-		s.x.r.loop.discard(s.fd)
+		s.x.r.loop.discard(s.fd, s.paused)
 		s.fd = -1
 	}
 }
@@ -179,15 +212,12 @@ func (x *execution) mainExited(buf []byte) bool {
 	if x.ended {
 		return true
 	}
-	if x.cause == "" && !x.tied {
+	if x.cause == "" {
 		return x.reap(buf, syscall.WNOHANG)
 	}
 	var info unix.Siginfo
 	if err := unix.Waitid(unix.P_PID, x.pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil); err == nil && info.Signo == 0 {
 		return false
-	}
-	if x.cause == "" {
-		return x.reap(buf, 0)
 	}
 	select {
 	case <-x.exited:
@@ -199,9 +229,6 @@ func (x *execution) mainExited(buf []byte) bool {
 
 // reap takes the exit status of the main process and, if it had one, completes the run. mu is held.
 func (x *execution) reap(buf []byte, options int) bool {
-	if x.tied { // while the number of the process is still its own
-		x.r.guard.remove(x.result)
-	}
 	var status syscall.WaitStatus
 	var usage syscall.Rusage
 	pid, err := syscall.Wait4(x.pid, &status, options, &usage)
@@ -219,10 +246,10 @@ func (x *execution) reap(buf []byte, options int) bool {
 	if x.pidfd >= 0 {
 		x.r.loop.drop(x.pidfd)
 	}
-	for _, s := range x.outs {
-		s.drain(buf)
+	x.tick.Stop()
+	for i := range x.outs {
+		x.outs[i].drain(buf)
 	}
-	x.outs = nil
 	x.exit = job.Exit{
 		Begin: x.begin, End: end, OutputBytes: x.out.total,
 		Usage: job.Usage{
@@ -230,22 +257,31 @@ func (x *execution) reap(buf []byte, options int) bool {
 			MaxRSSKB: maxRSS(usage),
 		},
 	}
-	x.exit.Output, x.exit.OutputTruncated = x.out.result()
+	x.exit.Output, x.exit.OutputParts, x.exit.OutputTruncated = x.out.result()
 	x.out = output{}
-	x.describe(status, err)
-	if f := x.openResult(); f != nil {
-		go func() { // a disk may be slow, and the loop has others to serve
-			x.readResult(f)
-			x.complete()
-		}()
+	used := x.leaf.Usage()
+	x.exit.Usage.UserMS = max(x.exit.Usage.UserMS, used.User.Milliseconds())
+	x.exit.Usage.SystemMS = max(x.exit.Usage.SystemMS, used.System.Milliseconds())
+	x.exit.Usage.PeakKB = used.Memory >> 10
+	x.describe(status, used, err)
+	x.leaf.Release()
+	f := x.openResult()
+	if f == nil && x.from == "" && x.log == nil {
+		x.complete()
 		return true
 	}
-	x.complete()
+	go func() { // a disk may be slow, and the loop has others to serve
+		x.collect(f)
+		if x.log != nil {
+			<-x.log.end()
+		}
+		x.complete()
+	}()
 	return true
 }
 
 // describe fills in how the main process ended, and what that means.
-func (x *execution) describe(status syscall.WaitStatus, err error) {
+func (x *execution) describe(status syscall.WaitStatus, used cgroup.Usage, err error) {
 	e := &x.exit
 	var reason string
 	switch {
@@ -264,8 +300,19 @@ func (x *execution) describe(status syscall.WaitStatus, err error) {
 			e.Outcome, reason = job.Failed, fmt.Sprintf("exit status %d", code)
 		}
 	}
-	if x.cause != "" {
-		e.Outcome, reason = x.over, x.cause
+	switch by, why := x.causeOf(status, used); {
+	case x.cause != "":
+		e.Outcome, e.EndedBy, reason = x.over, job.EndedByKill, x.cause
+		if x.over == job.Timeout {
+			e.EndedBy = job.EndedByTimeout
+		}
+	case err != nil:
+		e.EndedBy = job.EndedByLoss
+	default:
+		e.EndedBy = by
+		if why != "" {
+			reason += ": " + why
+		}
 	}
 	e.Reason = reason
 }
@@ -288,6 +335,9 @@ func (x *execution) note(format string, args ...any) {
 // complete lets everybody know. The exit does not change any more.
 func (x *execution) complete() {
 	x.r.forget(x)
+	if x.tied {
+		x.r.tied.remove(x)
+	}
 	close(x.done)
 	x.r.live.Done()
 }

@@ -4,10 +4,13 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"time"
+
+	"github.com/rota-dev/rota/internal/cgroup"
 )
 
 // leftoverPatience is how long EndLeftover waits for processes to die of SIGKILL.
@@ -17,7 +20,12 @@ const leftoverPatience = 10 * time.Second
 // nobody of it is left. startTicks tell that process from another that has its number now, which is not
 // touched; so nothing happens, and there is no error, where the process has ended. run is its ROTA_RUN. The boot must
 // be the same, which the caller knows by [BootID].
+//
+// With a pid of 0 it is not known: then everything that carries the run's ROTA_RUN is ended, with what descends from it.
 func EndLeftover(pid int, startTicks uint64, run string) error {
+	if pid == 0 && run != "" {
+		return endTree(proc{pid: -1}, run)
+	}
 	if pid <= 1 || pid == os.Getpid() || run == "" {
 		return fmt.Errorf("end leftover process %d of run %s: that is no process of a run", pid, run)
 	}
@@ -25,6 +33,10 @@ func EndLeftover(pid int, startTicks uint64, run string) error {
 	if err != nil || root.start != startTicks || root.dead() {
 		return nil
 	}
+	return endTree(root, run)
+}
+
+func endTree(root proc, run string) error {
 	t := &tree{
 		log: slog.New(slog.DiscardHandler), root: root, marker: "ROTA_RUN=" + run,
 		list: processes, other: func(int) bool { return false }, members: map[int]uint64{}, beyond: map[int]uint64{},
@@ -32,9 +44,21 @@ func EndLeftover(pid int, startTicks uint64, run string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), leftoverPatience)
 	defer cancel()
 	t.look()
-	if gone := t.kill(ctx.Done()); !gone || len(t.beyond) > 0 || t.blind {
+	if t.leaf = cgroup.LeafOf(root.pid); t.leaf == nil && len(t.alive) > 0 {
+		t.leaf = cgroup.LeafOf(t.alive[0].pid)
+	}
+	if gone := t.kill(ctx.Done()); !gone || t.left() > 0 || t.blind {
 		return fmt.Errorf("end leftover process %d of run %s: %d of its processes are still alive, %d of them beyond the agent's rights",
-			pid, run, len(t.alive)+len(t.beyond), len(t.beyond))
+			root.pid, run, len(t.alive)+t.left(), t.left())
 	}
 	return nil
+}
+
+// RemoveResults removes what a runner that died left in its directory.
+func RemoveResults(dir string) error {
+	err := (&results{dir: dir}).clean()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }

@@ -89,13 +89,19 @@ func (l *loop) run(conn syscall.RawConn) {
 
 // watch calls w whenever fd can be read; once means that it is enough to do so once.
 func (l *loop) watch(fd int, w watcher, once bool) error {
+	events := uint32(unix.EPOLLIN)
+	if once {
+		events |= unix.EPOLLONESHOT
+	}
+	return l.watchFor(fd, w, events)
+}
+
+// watchFor calls w on events of epoll.
+func (l *loop) watchFor(fd int, w watcher, events uint32) error {
 	l.mu.Lock()
 	l.watchers[int32(fd)] = w
 	l.mu.Unlock()
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-	if once {
-		ev.Events |= unix.EPOLLONESHOT
-	}
+	ev := unix.EpollEvent{Events: events, Fd: int32(fd)}
 	if err := unix.EpollCtl(l.ep, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		l.forget(fd)
 		return fmt.Errorf("watch a descriptor: %w", err)

@@ -19,4 +19,6 @@ type Options struct {
 	// Logs is where the whole output of runs goes that last longer than a second, write more than their record keeps, or
 	// are published; nil: nowhere.
 	Logs *runlog.Dir
+	// NoGroups leaves control groups alone: trees are ended by what can be seen of them, and no limit of memory, CPU or processes can be set.
+	NoGroups bool
 }

@@ -22,6 +22,9 @@ func New(Options) (*Runner, error) { return nil, errSystem }
 // Start always fails.
 func (*Runner) Start(context.Context, job.Exec) (job.Execution, error) { return nil, errSystem }
 
+// Hold does nothing.
+func (*Runner) Hold(time.Duration) {}
+
 // KillAll does nothing.
 func (*Runner) KillAll(string) {}
 
@@ -36,3 +39,14 @@ func SinceBoot() time.Duration { return 0 }
 
 // StartTicks always fails.
 func StartTicks(int) (uint64, error) { return 0, errSystem }
+
+// Resolved is what an execution comes to on this machine.
+type Resolved struct {
+	User    string
+	UID     int
+	Command string
+	Dir     string
+}
+
+// Resolve always fails.
+func Resolve(job.Exec, bool, bool) (Resolved, error) { return Resolved{}, errSystem }

@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,26 +14,30 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rota-dev/rota/internal/cgroup"
+	"github.com/rota-dev/rota/internal/runlog"
 	"github.com/rota-dev/rota/job"
 )
 
 // Runner implements [job.Runner]. It is safe for concurrent use.
 type Runner struct {
 	log     *slog.Logger
-	follow  func(job.Exec) Sink
+	logs    *runlog.Dir // nil: none
 	gate    chan struct{}
 	null    int  // /dev/null, the stdin of those that are given none
 	session bool // children get a session of their own
 	loop    *loop
+	groups  *cgroup.Tree
 	results *results
 	users   accounts
 	scans   scans
 	orphans *orphans
-	guard   *guard
+	tied    tied
 
 	mu      sync.Mutex
 	closed  bool
@@ -73,12 +78,15 @@ func New(o Options) (*Runner, error) {
 		unix.Close(null)
 		return nil, err
 	}
+	var groups *cgroup.Tree
+	if !o.NoGroups {
+		groups = cgroup.Open(o.Logger)
+	}
 	r := &Runner{
-		log: o.Logger, follow: o.Follow, gate: make(chan struct{}, o.Starts), null: null,
-		session: hasTerminal(), loop: loop, results: results, running: map[int]*execution{},
+		log: o.Logger, logs: o.Logs, gate: make(chan struct{}, o.Starts), null: null,
+		session: hasTerminal(), groups: groups, loop: loop, results: results, running: map[int]*execution{},
 	}
 	r.orphans = startOrphans(r)
-	r.guard = newGuard(r)
 	return r, nil
 }
 
@@ -115,6 +123,9 @@ func (r *Runner) start(ctx context.Context, e job.Exec) (*execution, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := cmp.Or(e.Limits.Valid(), r.groups.Check(e.Limits)); err != nil {
+		return nil, err
+	}
 	if e.Grace <= 0 {
 		e.Grace = job.DefaultGrace
 	}
@@ -123,10 +134,14 @@ func (r *Runner) start(ctx context.Context, e job.Exec) (*execution, error) {
 	}
 	x := &execution{
 		r: r, marker: "ROTA_RESULT=" + result, result: result, acc: acc, grace: e.Grace, pidfd: -1,
-		done: make(chan struct{}), exited: make(chan struct{}), now: make(chan struct{}), tied: e.Tied, out: output{half: max(e.OutputLimit/2, 1)},
+		done: make(chan struct{}), exited: make(chan struct{}), now: make(chan struct{}), tied: e.Tied > 0, out: output{half: max(e.OutputLimit/2, 1)},
 	}
-	if r.follow != nil {
-		x.sink = r.follow(e)
+	x.limits = e.Limits
+	x.logID, x.from = runlog.ID{Run: e.Run, Attempt: e.Attempt}, e.ResultFrom
+	if x.tied {
+		if err := r.tied.check(e.Tied); err != nil {
+			return nil, err
+		}
 	}
 	if err := x.spawn(ctx, c, e.Stdin); err != nil {
 		return nil, err
@@ -134,6 +149,9 @@ func (r *Runner) start(ctx context.Context, e job.Exec) (*execution, error) {
 	r.mu.Lock()
 	r.running[x.pid] = x
 	r.mu.Unlock()
+	if x.tied {
+		r.tied.add(x, e)
+	}
 	x.watch(e.Timeout)
 	r.orphans.expect()
 	return x, nil
@@ -165,51 +183,62 @@ func (x *execution) spawn(ctx context.Context, c *command, stdin []byte) error {
 		defer unix.Close(fd)
 		in = fd
 	}
-	streams := []Stream{Combined}
-	if x.sink != nil {
-		streams = []Stream{Stdout, Stderr}
-	}
-	var pipes []pipe
-	for _, s := range streams {
+	var pipes [2]pipe
+	for i, s := range [...]job.Stream{job.Stdout, job.Stderr} {
 		p, err := newPipe(s, x.acc)
 		if err != nil {
-			closePipes(pipes)
+			closePipes(pipes[:i])
 			return exhausted(err)
 		}
-		pipes = append(pipes, p)
+		pipes[i] = p
 	}
-	if err := x.execute(c, in, pipes); err != nil {
-		closePipes(pipes)
+	if err := x.execute(c, in, pipes[:]); err != nil {
+		closePipes(pipes[:])
 		return err
 	}
-	for _, p := range pipes {
+	for i, p := range pipes {
 		unix.Close(p.w)
-		x.outs = append(x.outs, &source{fd: p.r, stream: p.stream, x: x})
+		x.outs[i] = source{fd: p.r, stream: p.stream, x: x}
 	}
 	return nil
 }
 
-// execute forks. The guard knows of a tied execution before that, so that there is no moment at which it would be left out.
+// execute forks, into a control group where there are any.
 func (x *execution) execute(c *command, in int, pipes []pipe) (err error) {
-	if x.tied {
-		if err := x.r.guard.add(0, x.result); err != nil {
+	b := birth{limits: x.limits}
+	if b.leaf, err = x.r.groups.Take(x.limits); err != nil {
+		if !x.limits.IsZero() {
 			return err
 		}
+		x.r.log.Warn("a run has no control group", "error", err)
 	}
 	x.begin = time.Now()
-	x.pid, x.pidfd, err = c.spawn(in, pipes[0].w, pipes[len(pipes)-1].w, x.r.session)
+	spawn := func() { x.pid, x.pidfd, err = c.spawn(in, pipes[0].w, pipes[len(pipes)-1].w, x.r.session, b) }
+	spawn()
+	if refusal := err; b.leaf != nil && x.limits.IsZero() && groupMayRefuse(err) {
+		b.leaf.Release()
+		b.leaf = nil
+		if spawn(); err == nil {
+			x.r.groups.Disable()
+			x.r.log.Warn("commands can't be started in control groups here; they are contained without", "group", x.r.groups.Facts().Dir, "error", refusal)
+		}
+	}
 	if err != nil {
-		if x.tied {
-			x.r.guard.remove(x.result)
+		b.leaf.Release()
+		var e *job.Error
+		if errors.As(err, &e) {
+			return err
 		}
 		return c.explain(err)
 	}
-	if x.tied {
-		if err := x.r.guard.add(x.pid, x.result); err != nil {
-			x.r.log.Error("the guard of a tied execution can't be told its process", "pid", x.pid, "error", err)
-		}
-	}
+	x.leaf = b.leaf
 	return nil
+}
+
+// groupMayRefuse tells whether it may be the control group for which a command could not be started: before Linux 5.7, in containers that
+// forbid clone3, and where the group is not the agent's to start processes in.
+func groupMayRefuse(err error) bool {
+	return err == syscall.ENOSYS || err == syscall.EPERM || err == syscall.EACCES || err == syscall.EINVAL || err == syscall.EOPNOTSUPP || err == syscall.EBUSY
 }
 
 func closePipes(pipes []pipe) {
@@ -230,7 +259,9 @@ func (x *execution) watch(timeout time.Duration) {
 	if timeout > 0 {
 		x.timer = time.AfterFunc(timeout, func() { x.stop(job.Timeout, "timeout after "+short(timeout)) })
 	}
-	for _, s := range x.outs {
+	x.tick = time.AfterFunc(logAfter, x.second)
+	for i := range x.outs {
+		s := &x.outs[i]
 		if err := x.r.loop.watch(s.fd, s, false); err != nil {
 			x.r.log.Error("output can't be watched", "pid", x.pid, "error", err)
 		}
@@ -254,6 +285,10 @@ func short(d time.Duration) string {
 	return s
 }
 
+// Hold lets tied executions live until a later time. It dies with this process and sleeps while that is stopped, so that the
+// promise Exclusive needs the runner in a process of its own: see package guard.
+func (r *Runner) Hold(until time.Duration) { r.tied.hold(until) }
+
 // KillAll ends every execution that is running now, as [job.Execution] Kill does. It does not wait.
 func (r *Runner) KillAll(by string) {
 	r.mu.Lock()
@@ -276,9 +311,10 @@ func (r *Runner) Close() error {
 	if !first {
 		return nil
 	}
-	r.guard.close()
+	r.tied.close()
 	r.orphans.close()
 	r.loop.close()
+	r.groups.Close()
 	return errors.Join(r.results.clean(), unix.Close(r.null))
 }
 

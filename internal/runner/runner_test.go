@@ -19,8 +19,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if job := os.Getenv("RUNNER_TEST_AGENT"); job != "" {
-		agent(job)
+	if os.Getenv("RUNNER_TEST_AGENT") != "" {
+		agent()
 		return
 	}
 	goleak.VerifyTestMain(m)

@@ -26,7 +26,7 @@ func newPipe(stream job.Stream, acc *account) (pipe, error) {
 		return pipe{}, fmt.Errorf("make a pipe for the output: %w", err)
 	}
 	p := pipe{r: fd[0], w: fd[1], stream: stream}
-	err := unix.SetNonblock(p.r, true)
+	_, err := unix.FcntlInt(uintptr(p.r), unix.F_SETFL, unix.O_NONBLOCK)
 	if err == nil && acc.foreign() {
 		if err = unix.Fchown(p.w, acc.uid, acc.gid); err != nil && acc.cred != nil {
 			err = nil // becoming that user will say what is wrong, or it can do without
@@ -71,19 +71,28 @@ func newInput(data []byte) (fd int, err error) {
 
 // spawn forks and executes, in a process group of its own or, if session is set, in a session, which is one too. pidfd is -1 on
 // kernels that have none (before 5.3).
-func (c *command) spawn(stdin, stdout, stderr int, session bool) (pid, pidfd int, err error) {
+func (c *command) spawn(stdin, stdout, stderr int, session bool, b birth) (pid, pidfd int, err error) {
 	// Descriptors that another part of the program opened without close-on-exec, or that the agent itself inherited,
 	// are no business of the child's. The kernel marks them all at once; before 5.11 New has marked the inherited ones.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
-	pidfd = -1
-	attr := syscall.ProcAttr{
-		Dir:   c.dir,
-		Env:   c.env,
-		Files: []uintptr{uintptr(stdin), uintptr(stdout), uintptr(stderr)},
-		Sys:   &syscall.SysProcAttr{Setpgid: !session, Setsid: session, Credential: c.acc.cred, PidFD: &pidfd},
+	fork := func(trace bool) (pid, pidfd int, err error) {
+		pidfd = -1
+		attr := syscall.ProcAttr{
+			Dir:   c.dir,
+			Env:   c.env,
+			Files: []uintptr{uintptr(stdin), uintptr(stdout), uintptr(stderr)},
+			Sys: &syscall.SysProcAttr{
+				Setpgid: !session, Setsid: session, Credential: c.acc.cred, PidFD: &pidfd, Ptrace: trace,
+				UseCgroupFD: b.leaf.FD() >= 0, CgroupFD: b.leaf.FD(),
+			},
+		}
+		pid, err = syscall.ForkExec(c.path, c.argv, &attr)
+		return pid, pidfd, err
 	}
-	pid, err = syscall.ForkExec(c.path, c.argv, &attr)
-	return pid, pidfd, err
+	if b.thread() || b.stop() {
+		return c.spawnWith(b, fork)
+	}
+	return fork(false)
 }
 
 // closeInherited marks every open descriptor but 0, 1 and 2 close-on-exec.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rota-dev/rota/internal/cgroup"
 )
 
 // tree is what is known of the processes of a run that is being ended.
@@ -23,6 +25,8 @@ type tree struct {
 	marker string                 // the entry in the environment of the run's processes
 	list   func() ([]proc, error) // every process, as of now
 	other  func(pid int) bool     // the main process of another run
+	leaf   *cgroup.Leaf           // its control group; nil: none
+	stir   chan struct{}          // told when the group may have become empty
 
 	members map[int]uint64 // every process ever seen in it, with its start
 	alive   []proc         // at the last look, but for those beyond reach
@@ -39,10 +43,14 @@ func (t *tree) look() {
 		return
 	}
 	mine := make(map[int]bool, len(t.members)+8)
+	inside := map[int]bool{}
+	for _, pid := range t.leaf.Processes() { // after the list, so that a number that changed its owner meanwhile comes with the start of the old one
+		inside[pid] = true
+	}
 	for grown := true; grown; { // children may come before their parents
 		grown = false
 		for _, p := range all {
-			if !mine[p.pid] && (mine[p.ppid] || t.owns(p)) {
+			if !mine[p.pid] && (mine[p.ppid] || inside[p.pid] || t.owns(p)) {
 				mine[p.pid], grown = true, true
 				t.members[p.pid] = p.start
 			}
@@ -115,10 +123,15 @@ func signalProcess(p proc, sig syscall.Signal) error {
 func (x *execution) terminate() {
 	t := &tree{
 		log: x.r.log, root: proc{pid: x.pid}, held: true, marker: x.marker, list: x.r.scans.fresh, other: x.r.main,
+		leaf: x.leaf, stir: make(chan struct{}, 1),
 		members: map[int]uint64{}, beyond: map[int]uint64{},
 	}
 	grace := time.NewTimer(x.grace)
 	defer grace.Stop()
+	events := t.leaf.Events()
+	if events >= 0 && x.r.loop.watchFor(events, stirrer{t.stir}, unix.EPOLLPRI|unix.EPOLLET) != nil {
+		events = -1 // then it is looked for from time to time
+	}
 	t.look()
 	select {
 	case <-x.now:
@@ -138,24 +151,54 @@ func (x *execution) terminate() {
 		t.kill(nil)
 	}
 	<-x.exited
+	if events >= 0 {
+		x.r.loop.pause(events)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if n := len(t.beyond); n > 0 {
+	if n := t.left(); n > 0 {
 		x.cause += fmt.Sprintf("; %d of its processes belong to another user and could not be ended", n)
 	}
 	x.reap(make([]byte, chunkSize), 0)
 }
 
+// stirrer passes on that a control group may have become empty.
+type stirrer struct{ stir chan struct{} }
+
+func (s stirrer) ready(int, []byte) {
+	select {
+	case s.stir <- struct{}{}:
+	default:
+	}
+}
+
+// left counts the processes beyond reach that are alive; a control group may have ended them all the same.
+func (t *tree) left() (n int) {
+	for pid, start := range t.beyond {
+		if p, err := readProc(pid, make([]byte, 0, statSize)); err == nil && p.start == start && !p.dead() {
+			n++
+		}
+	}
+	return n
+}
+
 // kill stops everybody before it kills anybody: a process that is stopped can't fork, and its children can't lose
 // the parent by which they are known. It tells whether nobody is left, which it waits for until stop is closed.
+//
+// A control group is killed at once by the kernel, and then it is only about those who were moved out of it.
 func (t *tree) kill(stop <-chan struct{}) bool {
+	if t.leaf.Kill() {
+		t.look()
+	}
 	for seen := -1; len(t.members) > seen; t.look() {
 		seen = len(t.members)
 		t.signal(syscall.SIGSTOP)
 	}
+	t.leaf.Kill()
 	t.signal(syscall.SIGKILL)
 	looks := 0
 	return t.wait(nil, stop, func() {
+		t.leaf.Kill()
 		t.signal(syscall.SIGKILL)
 		if looks++; looks == 20 && len(t.alive) > 0 {
 			t.log.Error("processes of a run do not die of SIGKILL; the run goes on", "run", t.marker, "pid", t.alive[0].pid, "count", len(t.alive))
@@ -174,9 +217,10 @@ func (t *tree) wait(deadline <-chan time.Time, now <-chan struct{}, again func()
 			return false
 		case <-now:
 			return false
+		case <-t.stir:
 		case <-pause.C:
 		}
-		if t.look(); len(t.alive) == 0 {
+		if t.look(); len(t.alive) == 0 && !t.leaf.Populated() {
 			return true
 		}
 		again()

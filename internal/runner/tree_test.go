@@ -238,14 +238,14 @@ func TestWhatARunLeavesBehindIsLeftAloneAndBuried(t *testing.T) {
 }
 
 // agent is a process of its own for tests that kill it: it starts what it is told, says its pid and waits.
-func agent(mode string) {
+func agent() {
 	r, err := New(Options{Dir: os.Getenv("RUNNER_TEST_DIR")})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	x, err := r.Start(context.Background(), job.Exec{
-		Run: "r1", Argv: []string{"/bin/sh", "-c", os.Getenv("RUNNER_TEST_LINE")}, Dir: "/", Tied: mode == "tied",
+		Run: "r1", Argv: []string{"/bin/sh", "-c", os.Getenv("RUNNER_TEST_LINE")}, Dir: "/",
 		Env: []string{"UP=" + os.Getenv("UP"), os.Getenv("MARK"), "ROTA_RUN=r1"},
 	})
 	if err != nil {
@@ -253,22 +253,16 @@ func agent(mode string) {
 		return
 	}
 	fmt.Println(x.Pid(), x.StartTicks())
-	if mode == "tied" { // one that ended before must not matter
-		y, err := r.Start(context.Background(), job.Exec{Argv: []string{"true"}, Tied: true})
-		if err == nil {
-			<-y.Done()
-		}
-	}
 	fmt.Println("up")
 	<-x.Done()
 }
 
 // startAgent returns the agent and the pid and start of its run.
-func startAgent(t *testing.T, mode, line, mark string) (cmd *exec.Cmd, pid int, ticks uint64) {
+func startAgent(t *testing.T, line, mark string) (cmd *exec.Cmd, pid int, ticks uint64) {
 	t.Helper()
 	up := t.TempDir() + "/up"
 	cmd = exec.Command(os.Args[0])
-	cmd.Env = []string{"RUNNER_TEST_AGENT=" + mode, "RUNNER_TEST_DIR=" + t.TempDir(), "RUNNER_TEST_LINE=" + line, "UP=" + up, "MARK=" + mark}
+	cmd.Env = []string{"RUNNER_TEST_AGENT=1", "RUNNER_TEST_DIR=" + t.TempDir(), "RUNNER_TEST_LINE=" + line, "UP=" + up, "MARK=" + mark}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -291,58 +285,9 @@ func startAgent(t *testing.T, mode, line, mark string) (cmd *exec.Cmd, pid int, 
 	return cmd, pid, ticks
 }
 
-func TestATiedExecutionDiesWithItsAgent(t *testing.T) {
-	for _, name := range []string{"children", "ignores SIGTERM", "double fork", "a job of a shell"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			mark := "TREE=" + t.Name()
-			cmd, _, _ := startAgent(t, "tied", trees[name], mark)
-			if len(pids(t, mark)) == 0 {
-				t.Fatal("nothing runs")
-			}
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "nobody lives", func() bool { return len(pids(t, mark)) == 0 })
-		})
-	}
-}
-
-func TestALostGuardIsReplaced(t *testing.T) {
-	r := newRunner(t, Options{})
-	e := sh("exec sleep 600")
-	e.Tied = true
-	x := start(t, r, e)
-	guard := func() int {
-		r.guard.mu.Lock()
-		defer r.guard.mu.Unlock()
-		return r.guard.pid
-	}
-	first := guard()
-	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "another guard", func() bool { g := guard(); return g != 0 && g != first })
-	select {
-	case <-x.Done():
-		t.Errorf("the run ended: %+v", x.Exit())
-	default:
-	}
-	x.Kill("the test")
-	ended(t, x)
-	if y := run(t, r, job.Exec{Argv: []string{"true"}, Tied: true}); y.Outcome != job.Success {
-		t.Errorf("got %+v", y)
-	}
-	r.guard.mu.Lock()
-	defer r.guard.mu.Unlock()
-	if len(r.guard.alive) > 0 {
-		t.Errorf("the guard still knows %v", r.guard.alive)
-	}
-}
-
 func TestEndLeftover(t *testing.T) {
 	mark := "TREE=" + t.Name()
-	cmd, pid, ticks := startAgent(t, "untied", trees["double fork"], mark)
+	cmd, pid, ticks := startAgent(t, trees["double fork"], mark)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
