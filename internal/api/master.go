@@ -43,6 +43,10 @@ type Master interface {
 	Run(ctx context.Context, r master.RunRequest) (master.RunAnswer, error)
 	RunState(ctx context.Context, id job.RunID) (*master.RunView, error)
 	Kill(ctx context.Context, id job.RunID, by string) error
+	// Log tells what a run has written and writes; see [master.Master.Log].
+	Log(ctx context.Context, r master.LogRequest, emit func(master.LogEvent) error) error
+	// TakeLog takes what a node sends of a log that is followed; see [master.Master.TakeLog].
+	TakeLog(ctx context.Context, id, token string, b *job.LogBatch) (job.LogWanted, error)
 
 	// Why tells what became of the last instant at or before a time; zero: now.
 	Why(ctx context.Context, ref job.TaskRef, at time.Time) (*master.Why, error)

@@ -70,6 +70,7 @@ func New(o Options) http.Handler {
 	mux := http.NewServeMux()
 	s.spec = s.routes(mux)
 	mux.HandleFunc("GET /openapi.json", s.openapi)
+	mux.HandleFunc("POST "+job.LogPath+"{id}", s.takeLog)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if o.Metrics != nil {

@@ -14,12 +14,15 @@ import (
 
 // Options are what a master needs. Zero times take the defaults.
 type Options struct {
-	ID      string // unique to this process, not to its machine
-	URL     string // where its API is reached
-	Version string
-	Store   *store.Store
-	History job.History
-	Logger  *slog.Logger
+	ID  string // unique to this process, not to its machine
+	URL string // where its API is reached
+	// ReachedAt says where a node reaches the master, in the order in which to try; nil: at URL.
+	ReachedAt func(job.NodeID) []string
+	Pin       string // SHA-256 of the certificate that it serves with (DER, hexadecimal); empty: none
+	Version   string
+	Store     *store.Store
+	History   job.History
+	Logger    *slog.Logger
 
 	Lease     time.Duration // of the leader and of the nodes; default 10 s
 	Retention job.Retention
@@ -32,6 +35,7 @@ type Master struct {
 	Options
 	view    *view
 	hub     *hub
+	logs    *logDesk
 	metrics *Metrics
 	started time.Time
 
@@ -53,6 +57,7 @@ func New(o Options) *Master {
 	o.Logger = o.Logger.With("master", o.ID)
 	m := &Master{Options: o, hub: newHub(), started: o.Now()}
 	m.view = newView(m)
+	m.logs = newLogDesk(m)
 	m.metrics = newMetrics(m.view)
 	return m
 }
@@ -69,7 +74,7 @@ func (m *Master) Serve(ctx context.Context) {
 	m.hub.close()
 }
 
-// announce keeps the master's name under a lease, so that others see it.
+// announce keeps the master's name under a lease, so that others see it, and with it what it asks of nodes.
 func (m *Master) announce(ctx context.Context) {
 	self := store.Master{ID: m.ID, URL: m.URL, Version: m.Version, Since: m.started.UTC()}
 	for ctx.Err() == nil {
@@ -81,7 +86,7 @@ func (m *Master) announce(ctx context.Context) {
 			}
 			continue
 		}
-		<-ctx.Done()
+		m.logs.ask(ctx, a)
 		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		if err := a.Close(bye); err != nil {
 			m.Logger.Warn("the master's name could not be taken back; it will lapse", "error", err)

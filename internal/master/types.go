@@ -19,6 +19,7 @@ type (
 	Status       = client.Status
 	CalendarView = client.CalendarView
 	Event        = client.Event
+	LogEvent     = client.LogEvent
 )
 
 // The changes.

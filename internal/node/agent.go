@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rota-dev/rota/internal/runlog"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
 )
@@ -22,6 +23,8 @@ type Options struct {
 	Dir    string            // the agent's own folder
 	Store  *store.Store
 	Runner job.Runner
+	Logs   *runlog.Dir // of the runs, which masters may ask for; nil: there are none
+	Policy Policy      // the node's own word on what may run; nil: everything
 	Facts  job.Facts
 	BootID string
 	// BootTime is when the machine booted; zero: unknown, and @reboot never fires.
@@ -34,6 +37,8 @@ type Options struct {
 	// Leftover ends a process that an earlier life of the agent started, if it is still the same one.
 	Leftover func(p *job.Process) error
 	Now      func() time.Time // default time.Now
+	// SinceBoot is the boot-time clock, by which tied executions end: it goes on while the machine is suspended.
+	SinceBoot func() time.Duration
 }
 
 // Agent fires the jobs of one node. Its life is one call of Run.
@@ -77,6 +82,9 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.SinceBoot == nil {
+		return nil, job.Errorf(job.CodeInternal, "node %s: Options.SinceBoot is missing", o.ID)
+	}
 	o.Logger = o.Logger.With("node", string(o.ID))
 	if o.Leftover == nil {
 		o.Leftover = func(*job.Process) error { return nil }
@@ -114,6 +122,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	rest.Go(func() { cancel(a.join(after, run)) })
 	rest.Go(func() { a.handOver(after) })
 	rest.Go(func() { a.tellClock(run) })
+	rest.Go(func() { a.followLogs(run) })
 
 	rest.Go(func() {
 		<-run.Done()
