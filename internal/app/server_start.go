@@ -19,12 +19,8 @@ func (s *Server) startMaster(ctx context.Context) error {
 	if err := s.ensureAdminToken(ctx); err != nil {
 		return err
 	}
-	url := ""
-	if s.listener != nil {
-		url = s.cfg.url(s.listener.Addr())
-	}
 	s.master = master.New(master.Options{
-		ID: s.masterID, URL: url, Version: Version(), Store: s.store, History: s.history, Logger: s.log,
+		ID: s.masterID, URL: s.advertised(), ReachedAt: s.reachedAt, Pin: s.pin(), Version: Version(), Store: s.store, History: s.history, Logger: s.log,
 		Lease: s.cfg.Lease, Retention: job.Retention{MaxAge: s.cfg.KeepAge, MaxPerTask: s.cfg.KeepRuns},
 	})
 	s.registry.MustRegister(s.master.Metrics())
@@ -43,15 +39,19 @@ func (s *Server) startMaster(ctx context.Context) error {
 }
 
 func (s *Server) startAgent(ctx context.Context) error {
-	r, err := runner.New(runner.Options{Dir: s.data.join("run"), Logger: s.log})
+	logs, err := s.openLogs()
+	if err != nil {
+		return err
+	}
+	r, err := runner.New(runner.Options{Dir: s.data.join("run"), Logs: logs, Logger: s.log})
 	if err != nil {
 		return err
 	}
 	s.opened("runner", r.Close)
 	a, err := node.New(node.Options{
-		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: r,
+		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: r, Logs: logs, Policy: s.policy,
 		Facts:  job.Facts{Hostname: hostName(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Version: Version()},
-		BootID: runner.BootID(), BootTime: bootTime(), Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
+		BootID: runner.BootID(), BootTime: bootTime(), SinceBoot: runner.SinceBoot, Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
 	})
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ func (f *serverFlags) common(cmd *cobra.Command) {
 func (f *serverFlags) master(cmd *cobra.Command) {
 	p := cmd.Flags()
 	p.StringVar(&f.cfg.Listen, "listen", defaultListen, "address of the API")
+	p.StringVar(&f.cfg.Advertise, "advertise", "", "URL at which nodes reach the API, to send logs that are followed (default: where it is served)")
 	p.StringVar(&f.cfg.DB, "db", "", "history: sqlite:FILE or postgres://… (default: SQLite in the data folder)")
 	p.StringVar(&f.cfg.EtcdURL, "etcd-listen", "", "serve the embedded etcd to nodes at this URL, such as https://10.0.0.5:2379")
 	p.StringSliceVarP(&f.cfg.Files, "file", "f", nil, "task file or folder to apply at the start; repeatable")

@@ -33,8 +33,10 @@ type ServerConfig struct {
 	Data      string // the data folder
 	Ephemeral bool   // up: a data folder that is removed at the end
 	Listen    string // of the API; a node without it listens nowhere
+	Advertise string // where nodes reach the API; empty: where it is served
 	Name      string // of the node, or of the master
 	Labels    map[string]string
+	Policy    string   // the node's own policy; empty: the default file, if there is one
 	Etcd      []string // endpoints; none: an embedded member (not for a node)
 	EtcdURL   string   // where an embedded member serves other processes; empty: nowhere
 	EtcdTLS   store.TLSFiles
@@ -73,6 +75,7 @@ func (c *ServerConfig) complete() error {
 	if c.Listen != "" {
 		c.checkListen(&f)
 	}
+	c.checkAdvertise(&f)
 	if c.Role == RoleNode && len(c.Etcd) == 0 {
 		f.AddHint("--etcd", "such as --etcd http://10.0.0.5:2379", "a node needs the address of etcd")
 	}
