@@ -11,6 +11,7 @@ import (
 
 func (c *cli) logsCommand() *cobra.Command {
 	var follow, lastFailed bool
+	var view logView
 	cmd := &cobra.Command{
 		Use: "logs RUN|TASK|TASK#N", Short: "Print what a run wrote",
 		Long: "Print what a run wrote, as its record has it: stdout and stderr as they came, within the limit that is kept.\n\n" +
@@ -21,6 +22,7 @@ func (c *cli) logsCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "where the run is alive, wait for its end")
 	cmd.Flags().BoolVar(&lastFailed, "last-failed", false, "the newest run of the task that did not succeed")
+	view.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		n, err := parseRunName(args[0])
 		if err != nil {
@@ -38,8 +40,10 @@ func (c *cli) logsCommand() *cobra.Command {
 			return err
 		}
 		c.sayf("%s%s", outcomeLine(r), kept(r))
-		c.printOutput(r)
-		return nil
+		if s := view.apart(r); s != "" {
+			c.sayf("%s", s)
+		}
+		return c.printView(&view, r)
 	}
 	return cmd
 }

@@ -202,11 +202,15 @@ func outcomeLine(r *job.ExecutionRecord) string {
 }
 
 // printOutput writes what a run wrote.
-func (c *cli) printOutput(r *job.ExecutionRecord) {
-	fmt.Fprint(c.Out, r.Output)
-	if r.Output != "" && !strings.HasSuffix(r.Output, "\n") && terminal(c.Out) {
+func (c *cli) printOutput(r *job.ExecutionRecord) { _ = c.printView(&logView{}, r) }
+
+// printView writes what of a run's output is asked for.
+func (c *cli) printView(v *logView, r *job.ExecutionRecord) error {
+	err := v.record(c.Out, r)
+	if v.open && terminal(c.Out) {
 		fmt.Fprintln(c.Out)
 	}
+	return err
 }
 
 func (c *cli) waitCommand() *cobra.Command {

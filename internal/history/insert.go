@@ -285,11 +285,11 @@ func (b *batch) writeBodies(ctx context.Context, writes []*standing) error {
 	if len(with) == 0 {
 		return nil
 	}
-	q := b.d.insertInto("record_bodies (seq, output, result, attempts) ").values(len(with), func(i int) []any {
+	q := b.d.insertInto("record_bodies (seq, output, result, attempts, parts) ").values(len(with), func(i int) []any {
 		r := with[i].write
-		return []any{with[i].seq, r.output, r.result, r.attempts}
+		return []any{with[i].seq, r.output, r.result, r.attempts, r.parts}
 	})
-	q.add(" ON CONFLICT (seq) DO UPDATE SET output = excluded.output, result = excluded.result, attempts = excluded.attempts")
+	q.add(" ON CONFLICT (seq) DO UPDATE SET output = excluded.output, result = excluded.result, attempts = excluded.attempts, parts = excluded.parts")
 	_, err := q.exec(ctx, b.tx)
 	return err
 }

@@ -77,8 +77,7 @@ func shrink(rec *job.ExecutionRecord, malformed bool) bool {
 	}
 	const least = 1 << 10
 	if n := len(rec.Output); n > least {
-		rec.Output = validHead(rec.Output, n/4) + "\n[…]\n" + validTail(rec.Output, n/4)
-		rec.OutputTruncated = true
+		rec.CutOutput(n/4, n/4, "\n[…]\n")
 		return true
 	}
 	if len(rec.Result) > 0 {
@@ -98,7 +97,7 @@ func shrink(rec *job.ExecutionRecord, malformed bool) bool {
 
 // validHead is the first n bytes of a text, or a few less, so that no letter is cut.
 func validHead(s string, n int) string {
-	for n > 0 && !utf8.RuneStart(s[n]) {
+	for least := n - utf8.UTFMax; n > 0 && n > least && !utf8.RuneStart(s[n]); { // bytes may be of any value
 		n--
 	}
 	return s[:n]
@@ -106,7 +105,7 @@ func validHead(s string, n int) string {
 
 func validTail(s string, n int) string {
 	i := len(s) - n
-	for i < len(s) && !utf8.RuneStart(s[i]) {
+	for most := i + utf8.UTFMax; i < len(s) && i < most && !utf8.RuneStart(s[i]); {
 		i++
 	}
 	return s[i:]
