@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
@@ -41,6 +42,8 @@ type Master interface {
 	DeleteNode(ctx context.Context, id job.NodeID) error
 
 	Run(ctx context.Context, r master.RunRequest) (master.RunAnswer, error)
+	// Exec runs a command that is no task.
+	Exec(ctx context.Context, r client.ExecRequest) (master.RunAnswer, error)
 	RunState(ctx context.Context, id job.RunID) (*master.RunView, error)
 	Kill(ctx context.Context, id job.RunID, by string) error
 	// Log tells what a run has written and writes; see [master.Master.Log].
@@ -60,6 +63,8 @@ type Master interface {
 	Record(ctx context.Context, id string) (job.ExecutionRecord, error)
 	RecordByNumber(ctx context.Context, ref job.TaskRef, number int64) (job.ExecutionRecord, error)
 	Records(ctx context.Context, f job.RecordFilter) (job.Page, error)
+	// Stats sums up records; see [job.History].
+	Stats(ctx context.Context, f job.StatsFilter) ([]job.Stats, error)
 
 	Calendars(ctx context.Context) ([]master.CalendarView, error)
 	Calendar(ctx context.Context, name string) (*master.CalendarView, error)

@@ -96,6 +96,7 @@ func (s *server) routes(mux *http.ServeMux) []byte {
 	a.UseMiddleware(s.checked)
 	s.taskRoutes(a)
 	s.runRoutes(a)
+	s.execRoutes(a)
 	s.logRoutes(a)
 	s.backfillRoutes(a)
 	s.whyRoutes(a)

@@ -16,6 +16,7 @@ import (
 	"github.com/rota-dev/rota/internal/history"
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/internal/node"
+	"github.com/rota-dev/rota/internal/policy"
 	"github.com/rota-dev/rota/store"
 )
 
@@ -34,6 +35,7 @@ type Server struct {
 	history  *history.DB
 	master   *master.Master
 	agent    *node.Agent
+	policy   *policy.Live // of the node; nil: there is none
 	registry *prometheus.Registry
 
 	fatal chan error // the first end of a part that nobody asked for
@@ -64,6 +66,9 @@ func Start(ctx context.Context, cfg ServerConfig, logTo io.Writer) (_ *Server, e
 		}
 	}()
 	steps := []func(context.Context) error{s.loadTLS, s.listen, s.openData, s.openStore}
+	if cfg.Role != RoleMaster {
+		steps = append([]func(context.Context) error{s.loadPolicy}, steps...)
+	}
 	if cfg.Role != RoleNode {
 		steps = append(steps, s.replaceMaster, s.openHistory, s.startMaster)
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,9 +104,9 @@ func TestMaxRuns(t *testing.T) {
 		if most := mostAlive(all); most != 2 || len(all) != 6 {
 			t.Fatalf("%d runs, %d at once", len(all), most)
 		}
-		for i, x := range all {
-			if x.Run != runs[i] {
-				t.Errorf("run %d is not the one that came %d.", i+1, i+1)
+		for i, x := range all { // two start at the same moment
+			if pair := runs[i/2*2:][:2]; !slices.Contains(pair, x.Run) {
+				t.Errorf("run %d did not come %d. or %d.", i+1, i/2*2+1, i/2*2+2)
 			}
 		}
 		if r := w.record(late); r.Outcome != job.Missed {

@@ -20,6 +20,7 @@ type core struct {
 	queue  map[string][]turn  // by job: what waits for a place, in order
 	killed map[job.RunID]kill // kills that came before their run did
 	walked map[string]time.Time
+	held   []string // jobs whose next run waits because the node is full, in the order in which they came to wait
 
 	stopping bool
 }

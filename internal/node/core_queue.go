@@ -50,8 +50,11 @@ func (c *core) admit(r *run) {
 	}
 	waiting := len(c.queue[j.Hash]) > 0
 	switch {
-	case !waiting && c.place(j):
+	case !waiting && c.place(j) && !c.full():
 		c.launch(r)
+	case c.full() && c.fits(r):
+		c.queue[j.Hash] = append(c.queue[j.Hash], turn{run: r, job: j})
+		c.hold(j.Hash)
 	case j.Overlap == job.OverlapReplace && !r.madeUp():
 		c.replace(r)
 	case r.dispatch == nil && c.onlyBackfills(j.Hash): // they make no instant of the timer skip: it comes next
@@ -150,6 +153,7 @@ func (c *core) ended(r *run) {
 	if len(alive) == 0 {
 		delete(c.alive, hash)
 	}
+	c.pumpHeld()
 	c.pump(hash)
 	if r.dispatch == nil {
 		c.forget(hash) // if the job went while it ran
@@ -161,6 +165,10 @@ func (c *core) pump(hash string) {
 	for len(c.queue[hash]) > 0 {
 		t := c.queue[hash][0]
 		if t.told == nil && !c.place(t.job) {
+			return
+		}
+		if t.told == nil && c.full() {
+			c.hold(hash)
 			return
 		}
 		c.queue[hash][0] = turn{}

@@ -15,6 +15,7 @@ type Metrics struct {
 	claims     *prometheus.CounterVec
 	leasesLost prometheus.Counter
 	running    prometheus.Gauge
+	refused    prometheus.Counter
 	waiting    prometheus.GaugeFunc
 }
 
@@ -29,6 +30,8 @@ func newMetrics(s *spool) *Metrics {
 			Name: "rota_node_claims_total", Help: "Claims of instants, by how they ended."}, []string{"result"}),
 		leasesLost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rota_node_leases_lost_total", Help: "How often the node's lease lapsed while the agent lived."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rota_node_refused_total", Help: "Executions that the node's own policy refused."}),
 		running: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "rota_node_running", Help: "Runs that are alive."}),
 		waiting: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -41,7 +44,7 @@ func newMetrics(s *spool) *Metrics {
 func (a *Agent) Metrics() *Metrics { return a.metrics }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.records, m.lateness, m.claims, m.leasesLost, m.running, m.waiting}
+	return []prometheus.Collector{m.records, m.lateness, m.claims, m.leasesLost, m.running, m.refused, m.waiting}
 }
 
 // Describe implements prometheus.Collector.

@@ -1,0 +1,213 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/job"
+)
+
+func (c *cli) execCommand() *cobra.Command {
+	var on, nodes, env []string
+	var user, dir, timeout string
+	var group bool
+	cmd := &cobra.Command{
+		Use: "exec [--on KEY=VALUE,…] -- COMMAND…", Short: "Run a command now, on nodes",
+		Long: "Run a command now, on every node that is online and has the labels, and print what it writes, each line behind its node's name.\n\n" +
+			"The command is executed as it is; for a shell line write: sh -c 'LINE'. Each run is on record, under exec/YOUR-NAME, and\n" +
+			"each node's own policy has its say. The exit code is 0 where all runs succeed, and 1 where one does not or a node that was\n" +
+			"named can't run it. An interrupt ends the watching, not the runs.",
+		Example: "  rota exec -- uptime\n" +
+			"  rota exec --on role=db --user postgres -- psql -c 'select 1'\n" +
+			"  rota exec --node db1 --timeout 30s -- sh -c 'df -h | tail -1'",
+		Args: arguments(1, -1, "a command"),
+	}
+	p := cmd.Flags()
+	p.SetInterspersed(false) // what follows the command's first word is the command's
+	p.StringSliceVar(&on, "on", nil, "on the nodes with this label, KEY=VALUE; several must all be there")
+	p.StringSliceVarP(&nodes, "node", "n", nil, "on this node; repeatable")
+	p.StringVarP(&user, "user", "u", "", "run it as this user (default: whom the agent runs as)")
+	p.StringVar(&dir, "dir", "", "run it in this directory (default: the user's home)")
+	p.StringArrayVar(&env, "env", nil, "a variable of its environment, KEY=VALUE; repeatable")
+	p.StringVar(&timeout, "timeout", "", "end a run that takes longer than this, such as 30s")
+	p.BoolVar(&group, "group-output", false, "print what each node wrote as one piece, when its run has ended")
+	completed(cmd, "node", c.completeNodes)
+	out := output(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		r := client.ExecRequest{Command: args, User: user, Dir: dir, Key: uuid.NewString()}
+		var err error
+		if r.Labels, err = parsePairs("on", on); err != nil {
+			return err
+		}
+		if r.Env, err = parsePairs("env", env); err != nil {
+			return err
+		}
+		limit, err := parseTimeout(timeout)
+		if err != nil {
+			return err
+		}
+		r.Timeout = job.Duration(limit)
+		for _, n := range nodes {
+			id, err := parseNode(n)
+			if err != nil {
+				return err
+			}
+			r.Nodes = append(r.Nodes, id)
+		}
+		cl, err := c.client()
+		if err != nil {
+			return err
+		}
+		answer, err := cl.Exec(cmd.Context(), r)
+		if err != nil {
+			return err
+		}
+		for _, n := range answer.NotRun {
+			c.sayf("not on %s: %s", n.Node, n.Reason)
+		}
+		x := &execution{cli: c, cl: cl, out: *out, whole: group, ends: make([]*client.RunView, len(answer.Runs))}
+		return x.watch(cmd.Context(), answer, len(nodes) > 0 && len(answer.NotRun) > 0)
+	}
+	return cmd
+}
+
+// execution is a command that runs on nodes, while somebody watches.
+type execution struct {
+	*cli
+	cl    *client.Client
+	out   format
+	whole bool // what each node wrote comes as one piece
+
+	mu    sync.Mutex // held while something is printed
+	width int        // of the longest name
+	ends  []*client.RunView
+}
+
+// watch prints what the runs write until all have ended. The error is the exit code.
+func (x *execution) watch(ctx context.Context, answer *client.RunAnswer, failed bool) error {
+	for _, h := range answer.Runs {
+		x.width = max(x.width, len(h.Node))
+	}
+	errs := make([]error, len(answer.Runs))
+	var wg sync.WaitGroup
+	for i, h := range answer.Runs {
+		wg.Go(func() { x.ends[i], errs[i] = x.follow(ctx, h) })
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		for i, h := range answer.Runs {
+			if x.ends[i] == nil {
+				x.sayf("detached; the run on %s goes on: rota logs -f %s (end it: rota kill %s)", h.Node, h.Run, h.Run)
+			}
+		}
+		return &exitError{exitInterrupted}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, v := range x.ends {
+		failed = failed || v.State != job.RunState(job.Success)
+	}
+	if _, err := x.encode(x.out, x.ends); err != nil {
+		return err
+	}
+	if failed {
+		return &exitError{exitFailed}
+	}
+	return nil
+}
+
+// follow prints what one run writes, and tells how it ended.
+func (x *execution) follow(ctx context.Context, h client.RunHandle) (*client.RunView, error) {
+	if x.out == asJSON || x.out == asYAML {
+		return x.cl.WaitRun(ctx, h.Run)
+	}
+	stdout, stderr := &prefixed{x: x, node: h.Node, to: x.Out}, &prefixed{x: x, node: h.Node, to: x.Err}
+	for e, err := range x.cl.Log(ctx, h.Run, client.LogOptions{Follow: true}) {
+		switch {
+		case err != nil:
+			stderr.say("its output can't be shown: " + oneLine(err.Error()))
+		case e.Type == client.LogNotice:
+			stderr.say(e.Text)
+		case e.Chunk != nil && e.Chunk.Note != "":
+			stderr.say(e.Chunk.Note)
+		case e.Chunk != nil && e.Chunk.Stream == job.Stderr:
+			stderr.write(e.Chunk.Data)
+		case e.Chunk != nil:
+			stdout.write(e.Chunk.Data)
+		}
+	}
+	stdout.end()
+	stderr.end()
+	v, err := x.cl.WaitRun(ctx, h.Run)
+	if err == nil && v.Record != nil && v.State != job.RunState(job.Success) {
+		r := v.Record
+		text := string(r.Outcome)
+		if r.Reason != "" {
+			text += ": " + oneLine(r.Reason)
+		}
+		stderr.say(text)
+	}
+	return v, err
+}
+
+// prefixed writes lines, each behind the name of its node.
+type prefixed struct {
+	x    *execution
+	node job.NodeID
+	to   io.Writer
+	rest []byte // a line that has not ended
+}
+
+// maxLine is how much of a line without an end is kept before it is printed.
+const maxLine = 64 << 10
+
+func (p *prefixed) write(b []byte) {
+	p.rest = append(p.rest, b...)
+	if p.x.whole {
+		return
+	}
+	end := bytes.LastIndexByte(p.rest, '\n') + 1
+	if end == 0 && len(p.rest) > maxLine {
+		end = len(p.rest)
+	}
+	p.print(p.rest[:end])
+	p.rest = append([]byte(nil), p.rest[end:]...)
+}
+
+// end prints what is left.
+func (p *prefixed) end() {
+	p.print(p.rest)
+	p.rest = nil
+}
+
+func (p *prefixed) say(text string) {
+	p.x.mu.Lock()
+	defer p.x.mu.Unlock()
+	fmt.Fprintf(p.x.Err, "%-*s  %s\n", p.x.width+1, string(p.node)+":", text)
+}
+
+func (p *prefixed) print(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	var text strings.Builder
+	for line := range bytes.Lines(b) {
+		fmt.Fprintf(&text, "%-*s  %s", p.x.width+1, string(p.node)+":", line)
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			text.WriteByte('\n')
+		}
+	}
+	p.x.mu.Lock()
+	defer p.x.mu.Unlock()
+	_, _ = io.WriteString(p.to, text.String())
+}
