@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -290,6 +291,21 @@ func (l *Leaf) Usage() (u Usage) {
 		u.OOMKills = counter(read(dir, "memory.oom_control"), "oom_kill")
 	}
 	return u
+}
+
+// Settings reads files of the leaf, as far as there are such: what a limit has become.
+func (l *Leaf) Settings(files ...string) (texts []string) {
+	if l == nil {
+		return nil
+	}
+	for _, file := range files {
+		for _, dir := range append(slices.Collect(maps.Values(l.v1)), l.v2) {
+			if b, err := os.ReadFile(filepath.Join(dir, file)); err == nil && dir != "" {
+				texts = append(texts, strings.TrimSpace(string(b)))
+			}
+		}
+	}
+	return texts
 }
 
 // Release gives the leaf back. Somebody may still be in it: then it is used again, or removed, when they have ended.

@@ -64,7 +64,7 @@ func (c *command) spawnWith(b birth, fork func(trace bool) (pid, pidfd int, err 
 			}
 			return
 		}
-		if err = b.limit(pid); err != nil {
+		if err = b.limit(pid, c.acc.cred); err != nil {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			for _, e := syscall.Wait4(pid, nil, 0, nil); e == syscall.EINTR; _, e = syscall.Wait4(pid, nil, 0, nil) {
 			}
@@ -73,7 +73,7 @@ func (c *command) spawnWith(b birth, fork func(trace bool) (pid, pidfd int, err 
 			}
 			pid, pidfd = 0, -1
 		}
-	}, b.thread())
+	}, b.thread() || c.acc.cred != nil)
 	<-done
 	return pid, pidfd, err
 }
@@ -122,7 +122,7 @@ func (b birth) changeThread() error {
 }
 
 // limit sets the limits of a child that is about to stop at its exec, and lets it go.
-func (b birth) limit(pid int) error {
+func (b birth) limit(pid int, cred *syscall.Credential) error {
 	var status syscall.WaitStatus
 	_, err := syscall.Wait4(pid, &status, syscall.WALL, nil)
 	for err == syscall.EINTR {
@@ -130,6 +130,11 @@ func (b birth) limit(pid int) error {
 	}
 	if err != nil || !status.Stopped() {
 		return job.Errorf(job.CodeUnavailable, "hold the command before its first instruction: status %x, %v", uint32(status), err)
+	}
+	if b.leaf.NeedsThread() {
+		if err := b.leaf.LeaveThread(); err != nil {
+			return job.Errorf(job.CodeUnavailable, "set the limits of a run: %w", err)
+		}
 	}
 	for _, l := range [...]struct {
 		name     string
@@ -139,7 +144,12 @@ func (b birth) limit(pid int) error {
 		if l.value == 0 {
 			continue
 		}
-		if err := unix.Prlimit(pid, l.resource, &unix.Rlimit{Cur: l.value, Max: l.value}, nil); err != nil {
+		limit := unix.Rlimit{Cur: l.value, Max: l.value}
+		err := unix.Prlimit(pid, l.resource, &limit, nil)
+		if errors.Is(err, unix.EPERM) && cred != nil && becomeThread(cred) == nil {
+			err = unix.Prlimit(pid, l.resource, &limit, nil)
+		}
+		if err != nil {
 			e := job.Errorf(job.CodeForbidden, "set %s to %d: %w", l.name, l.value, err)
 			if errors.Is(err, unix.EPERM) {
 				return e.WithHint("it is more than the agent itself is allowed: lower it, or raise the agent's own (systemd: LimitNOFILE=, LimitFSIZE=)")
@@ -147,13 +157,21 @@ func (b birth) limit(pid int) error {
 			return e
 		}
 	}
-	if b.leaf.NeedsThread() {
-		if err := b.leaf.LeaveThread(); err != nil {
-			return job.Errorf(job.CodeUnavailable, "set the limits of a run: %w", err)
-		}
-	}
 	if err := syscall.PtraceDetach(pid); err != nil {
 		return job.Errorf(job.CodeUnavailable, "let the command go after its limits were set: %w", err)
+	}
+	return nil
+}
+
+// becomeThread makes the calling thread, and no other, one of a user. In containers root mostly lacks the right to limit the processes of others
+// (CAP_SYS_RESOURCE), which those themselves have.
+func becomeThread(cred *syscall.Credential) error {
+	uid, gid := uintptr(cred.Uid), uintptr(cred.Gid)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); errno != 0 {
+		return errno
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+		return errno
 	}
 	return nil
 }

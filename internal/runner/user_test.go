@@ -137,4 +137,5 @@ func checkOrdinaryAgent(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), want) || job.CodeOf(err) != job.CodeForbidden {
 		t.Errorf("got %v", err)
 	}
+	checkOrdinaryLimits(t)
 }
