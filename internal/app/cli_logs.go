@@ -10,17 +10,19 @@ import (
 )
 
 func (c *cli) logsCommand() *cobra.Command {
-	var follow, lastFailed bool
+	var follow, all, lastFailed bool
 	var view logView
 	cmd := &cobra.Command{
 		Use: "logs RUN|TASK|TASK#N", Short: "Print what a run wrote",
-		Long: "Print what a run wrote, as its record has it: stdout and stderr as they came, within the limit that is kept.\n\n" +
+		Long: "Print what a run wrote: stdout and stderr as they came.\n\n" +
 			"A run can be named by its id, by its task and number (nightly-backup#142), or by the task alone, which is its newest run.\n" +
-			"The output is in the record, which is written when the run ends: of a run that is alive nothing can be shown yet. With -f\n" +
-			"this waits for the end and prints the output then.",
+			"Of a run that is alive this prints what it has written so far, wherever it runs, and with -f what it writes until its end, also\n" +
+			"where a connection breaks meanwhile; an interrupt ends the printing, not the run. Of a run that has ended it prints what the\n" +
+			"record has, the head and the tail of the output where that was long; --all fetches the whole from the node, as long as it is kept there.",
 		Args: arguments(1, 1, "a run or a task"), ValidArgsFunction: c.completeTasks,
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "where the run is alive, wait for its end")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "where the run is alive, print what it writes until its end")
+	cmd.Flags().BoolVar(&all, "all", false, "the whole output, from the node where it is kept")
 	cmd.Flags().BoolVar(&lastFailed, "last-failed", false, "the newest run of the task that did not succeed")
 	view.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -35,11 +37,20 @@ func (c *cli) logsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r, err := c.logged(cmd.Context(), cl, n, follow, lastFailed)
-		if err != nil || r == nil {
+		r, alive, err := c.logged(cmd.Context(), cl, n, lastFailed)
+		if err != nil {
 			return err
 		}
+		if alive != "" {
+			return c.logsOf(cmd.Context(), cl, alive, follow, &view)
+		}
+		if all {
+			return c.logsOf(cmd.Context(), cl, job.RunID(r.ID), false, &view)
+		}
 		c.sayf("%s%s", outcomeLine(r), kept(r))
+		if r.OutputTruncated {
+			c.sayf("the whole, as long as its node keeps it: rota logs --all %s", r.ID)
+		}
 		if s := view.apart(r); s != "" {
 			c.sayf("%s", s)
 		}
@@ -48,54 +59,30 @@ func (c *cli) logsCommand() *cobra.Command {
 	return cmd
 }
 
-// logged is the record whose output is asked for. It is nil where all was said already.
-func (c *cli) logged(ctx context.Context, cl *client.Client, n runName, follow, lastFailed bool) (*job.ExecutionRecord, error) {
+// logged is the record whose output is asked for, or the run, where it has not ended.
+func (c *cli) logged(ctx context.Context, cl *client.Client, n runName, lastFailed bool) (*job.ExecutionRecord, job.RunID, error) {
 	ran := []job.Outcome{job.Success, job.Failed, job.Timeout, job.Killed, job.Lost}
-	switch {
-	case n.number > 0:
-		return cl.RecordByNumber(ctx, n.ref, n.number)
-	case lastFailed:
-		return latest(ctx, cl, n.ref, ran[1:]...)
-	case n.id == "":
+	if n.number > 0 || lastFailed {
+		r, err := cl.RecordByNumber(ctx, n.ref, n.number)
+		if lastFailed {
+			r, err = latest(ctx, cl, n.ref, ran[1:]...)
+		}
+		return r, "", err
+	}
+	if n.id == "" {
 		alive, err := running(ctx, cl, n.ref)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if len(alive) == 0 {
-			return latest(ctx, cl, n.ref, ran...)
-		}
-		if !follow {
 			r, err := latest(ctx, cl, n.ref, ran...)
-			if job.IsNotFound(err) {
-				return nil, notYet(alive[0].Run, job.StateRunning)
-			}
-			c.sayf("run %s is alive on %s; its output comes with -f when it ends; this is the one before:", alive[0].Run, alive[0].NodeID)
-			return r, err
+			return r, "", err
 		}
-		n.id = alive[0].Run
+		return nil, alive[0].Run, nil
 	}
 	v, err := cl.RunState(ctx, n.id)
-	if err != nil {
-		return nil, err
+	if err != nil || !v.Ended() {
+		return nil, n.id, err
 	}
-	if v.Ended() {
-		return v.Record, nil
-	}
-	if !follow {
-		return nil, notYet(v.Run, v.State)
-	}
-	c.sayf("run %s of %s is %s; its output comes when it ends", v.Run, v.Task, v.State)
-	if v, err = cl.WaitRun(ctx, n.id); ctx.Err() != nil {
-		c.sayf("detached; the run goes on: rota logs -f %s (end it: rota kill %s)", n.id, n.id)
-		return nil, &exitError{exitInterrupted}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return v.Record, nil
-}
-
-func notYet(id job.RunID, state job.RunState) error {
-	return job.Errorf(job.CodeConflict, "run %s is %s; its output is there when it has ended", id, state).
-		WithHint("wait for it with: rota logs -f %s", id)
+	return v.Record, "", nil
 }

@@ -22,7 +22,7 @@ func (c *cli) runCommand() *cobra.Command {
 		Use: "run TASK", Short: "Run a task now, or the instants of a range of the past",
 		Long: "Run a task now, and print the names of the runs at once: one for each node of a common task, one for the other kinds.\n\n" +
 			"With --wait the exit code is 0 where all runs succeed, 1 where one does not, and 124 where that takes too long.\n" +
-			"With --follow the recorded output is printed too, when the run has ended. An interrupt ends the waiting, not the run.\n\n" +
+			"With --follow what the run writes is printed as it comes, too. An interrupt ends the waiting, not the run.\n\n" +
 			"With --from the instants that its timer made due in a range of the past run, each once, in order: a backfill, which goes\n" +
 			"on by itself. What has succeeded is left out, unless with --force. Asking for the same again changes nothing.",
 		Example: "  rota run nightly-backup\n" +
@@ -34,7 +34,7 @@ func (c *cli) runCommand() *cobra.Command {
 	p.StringSliceVarP(&nodes, "node", "n", nil, "run it on this node; repeatable")
 	p.StringArrayVar(&set, "set", nil, "value for params.KEY: KEY=VALUE; repeatable")
 	p.BoolVar(&wait, "wait", false, "wait for the end; the exit code tells the outcome")
-	p.BoolVarP(&follow, "follow", "f", false, "wait, and print the output when the run has ended")
+	p.BoolVarP(&follow, "follow", "f", false, "wait, and print what the run writes as it comes")
 	p.StringVar(&timeout, "timeout", "", "with --wait: wait no longer than this, such as 10m; the run goes on")
 	p.BoolVar(&force, "force", false, "run a task with mode onlyonce, or a backfilled instant, although it has succeeded")
 	p.StringVar(&key, "key", "", "asking again with the same key does not run again")
@@ -77,6 +77,7 @@ func (c *cli) runCommand() *cobra.Command {
 		}
 		for _, h := range answer.Runs {
 			w.runs = append(w.runs, h.Run)
+			w.names = append(w.names, string(h.Node))
 		}
 		return w.wait(cmd.Context())
 	}
@@ -130,8 +131,9 @@ type waiting struct {
 	*cli
 	cl     *client.Client
 	runs   []job.RunID
+	names  []string      // of the runs, with follow: where they are
 	limit  time.Duration // 0: none
-	follow bool          // print the output of each run
+	follow bool          // print what each run writes
 	out    format
 }
 
@@ -144,6 +146,10 @@ func (w *waiting) wait(ctx context.Context) error {
 		defer cancel()
 	}
 	failed := false
+	told := make([]bool, len(w.runs))
+	if w.follow && w.out != asJSON && w.out != asYAML {
+		told = w.followAll(bounded)
+	}
 	var views []*client.RunView
 	for i, id := range w.runs {
 		v, err := w.cl.WaitRun(bounded, id)
@@ -163,7 +169,7 @@ func (w *waiting) wait(ctx context.Context) error {
 			continue
 		}
 		if v.Record != nil {
-			if w.follow {
+			if w.follow && !told[i] && ctx.Err() == nil {
 				w.printOutput(v.Record)
 			}
 			w.sayf("%s", outcomeLine(v.Record))

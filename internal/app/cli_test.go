@@ -70,7 +70,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "finish": finish, "record": addRecord, "offline": offline, "backfills": finishBackfills, "interrupt": interrupt, "skew": skew,
+			"exits": exits, "finish": finish, "record": addRecord, "offline": offline, "backfills": finishBackfills, "interrupt": interrupt, "skew": skew, "watched": watched,
 		},
 	})
 }
@@ -146,6 +146,13 @@ func interrupt(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, cmd := range ts.BackgroundCmds() {
 		ts.Check(cmd.Process.Signal(os.Interrupt))
 	}
+}
+
+// watched N waits until so many commands in the background wait for something.
+func watched(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	fake(ts).AwaitWatchers(n)
 }
 
 // skew NODE SECONDS sets a node's clock ahead.

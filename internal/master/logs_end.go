@@ -1,7 +1,6 @@
 package master
 
 import (
-	"bytes"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -149,24 +148,44 @@ func (l *follower) tail(a *job.Attempt) error {
 var leftOut = regexp.MustCompile(`(?m)^\[\.\.\. (\d+) bytes left out \.\.\.\]\n`)
 
 // recordedOutput is what a record has of the last attempt's output from an offset on.
-func recordedOutput(rec *job.ExecutionRecord, from int64) []job.Chunk {
-	out := []byte(rec.Output)
-	if rec.OutputTruncated {
-		for _, at := range leftOut.FindAllSubmatchIndex(out, -1) {
-			n, err := strconv.ParseInt(string(out[at[2]:at[3]]), 10, 64)
-			head, tail := out[:at[0]], out[at[1]:]
-			if int64(len(head))+n+int64(len(tail)) == rec.OutputBytes+1 {
-				head = bytes.TrimSuffix(head, []byte("\n")) // it was put before the line, and not written by the run
+func recordedOutput(rec *job.ExecutionRecord, from int64) (list []job.Chunk) {
+	head, tail := headAndTail(rec)
+	at := 0 // in the record's output
+	for _, p := range rec.Pieces() {
+		begin, end := at, at+len(p.Text)
+		at = end
+		for _, part := range []span{head, tail} {
+			if b, e := max(begin, part.begin), min(end, part.end); b < e {
+				c := job.Chunk{Offset: part.offset + int64(b-part.begin), Stream: p.Stream, Time: p.Time, Data: []byte(rec.Output[b:e])}
+				list = append(list, cut(c, from)...)
 			}
-			if err != nil || int64(len(head))+n+int64(len(tail)) != rec.OutputBytes {
-				continue
-			}
-			first := job.Chunk{Time: rec.EndTime, Data: head}
-			last := job.Chunk{Offset: rec.OutputBytes - int64(len(tail)), Time: rec.EndTime, Data: tail}
-			return append(cut(first, from), cut(last, from)...)
 		}
 	}
-	return cut(job.Chunk{Time: rec.EndTime, Data: out}, from)
+	return list
+}
+
+// span is a part of a record's output; offset is where it begins in what the run wrote.
+type span struct {
+	begin, end int
+	offset     int64
+}
+
+// headAndTail tells the head of a record's output from its tail. What can't be told apart is the head.
+func headAndTail(rec *job.ExecutionRecord) (head, tail span) {
+	out := rec.Output
+	if rec.OutputTruncated {
+		for _, at := range leftOut.FindAllStringSubmatchIndex(out, -1) {
+			n, err := strconv.ParseInt(out[at[2]:at[3]], 10, 64)
+			h, t := at[0], len(out)-at[1]
+			if int64(h)+n+int64(t) == rec.OutputBytes+1 && h > 0 {
+				h-- // an end of line was put before the mark, and not written by the run
+			}
+			if err == nil && int64(h)+n+int64(t) == rec.OutputBytes {
+				return span{0, h, 0}, span{at[1], len(out), rec.OutputBytes - int64(t)}
+			}
+		}
+	}
+	return span{0, len(out), 0}, span{}
 }
 
 // cut is what a chunk has from an offset on.

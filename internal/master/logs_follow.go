@@ -289,7 +289,7 @@ func (l *follower) end() error {
 	e := LogEvent{Type: client.LogEnd, At: l.at, Run: &v}
 	if rec := v.Record; rec != nil {
 		c := rec.Clone()
-		c.Output = ""
+		c.Output, c.OutputParts = "", nil
 		c.Attempts = slices.Clone(c.Attempts)
 		for i := range c.Attempts {
 			c.Attempts[i].Output = ""
