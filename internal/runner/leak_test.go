@@ -3,9 +3,12 @@
 package runner
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,14 +16,30 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-func TestTwoThousandRunsLeaveNothing(t *testing.T) {
-	n := 2000
+func TestTenThousandRunsLeaveNothing(t *testing.T) {
+	n := 10_000
 	if testing.Short() {
-		n = 200
+		n = 500
 	}
 	r := newRunner(t, Options{})
 	run(t, r, job.Exec{Argv: []string{"true"}, Tied: SinceBoot() + time.Hour})
 	run(t, r, sh("echo 1 >$ROTA_RESULT"))
+	limits, other := job.Limits{OpenFiles: 64, Nice: 19}, ""
+	if slices.Contains(r.Facts().Limits, "memory") {
+		limits.Memory = 64 << 20
+	}
+	if slices.Contains(r.Facts().Limits, "processes") {
+		limits.Processes = 10
+	}
+	if os.Geteuid() == 0 {
+		other = "nobody"
+	}
+	run(t, r, job.Exec{Argv: []string{"true"}, User: other}) // makes a directory for the results of that user, which stays
+	list, err := filepath.Glob(r.results.dir + "/*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := len(list)
 	fds, goroutines := descriptors(t)-2*r.groups.Kept(), runtime.NumGoroutine()
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -36,6 +55,14 @@ func TestTwoThousandRunsLeaveNothing(t *testing.T) {
 					e.Stdin = []byte("x")
 				case 3:
 					e.Argv[0] = "/no/such"
+				case 4:
+					e.Limits = limits
+				case 5:
+					e.Limits, e.Argv[0] = limits, "/no/such"
+				case 6:
+					e.User = other
+				case 7:
+					e = sh("(setsid sleep 0.02 &)")
 				}
 				x, err := r.Start(t.Context(), e)
 				if err != nil {
@@ -63,7 +90,26 @@ func TestTwoThousandRunsLeaveNothing(t *testing.T) {
 		}
 		return true
 	})
-	if left, err := filepath.Glob(r.results.dir + "/*/*"); err != nil || len(left) > 0 {
+	if dir := r.Facts().Dir; dir != "" {
+		eventually(t, "control groups are removed", func() bool {
+			kept := r.groups.Kept()
+			groups, err := filepath.Glob(dir + "/*/cgroup.procs")
+			return err == nil && len(groups) == kept && kept <= 128
+		})
+		own := string(filepath.Separator) + filepath.Base(dir) + string(filepath.Separator)
+		eventually(t, "control groups of version 1 are removed", func() bool {
+			r.groups.Kept() // tries again
+			left := 0
+			err := filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+				if err == nil && d.IsDir() && strings.Contains(path, own) && !strings.HasPrefix(path, dir) {
+					left++
+				}
+				return nil
+			})
+			return err == nil && left == 0
+		})
+	}
+	if left, err := filepath.Glob(r.results.dir + "/*/*"); err != nil || len(left) > files {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	r.mu.Lock()

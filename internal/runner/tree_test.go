@@ -41,30 +41,35 @@ var trees = map[string]string{
 
 // ancestor 30: the timeout was never applied, there was no kill and no process group.
 func TestKillEndsTheWholeTree(t *testing.T) {
-	r := newRunner(t, Options{})
+	with, without := newRunner(t, Options{}), newRunner(t, Options{NoGroups: true})
 	for name, line := range trees {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			up, mark := t.TempDir()+"/up", "TREE="+t.Name()
-			e := sh(line)
-			e.Env, e.Grace = []string{"UP=" + up, mark}, 150*time.Millisecond
-			x := start(t, r, e)
-			ready(t, up)
-			all := descendants(t, x.Pid())
-			x.Kill("the test")
-			if exit := ended(t, x); exit.Outcome != job.Killed {
-				t.Errorf("got %+v", exit)
-			}
-			for _, p := range all {
-				if now, err := readProc(p.pid, make([]byte, 0, statSize)); err == nil && now.start == p.start && !now.dead() {
-					t.Errorf("process %d lives", p.pid)
-				}
-			}
-			if left := pids(t, mark); len(left) > 0 {
-				t.Errorf("processes %v live", left)
-			}
-		})
+		endsWholeTree(t, with, name, line)
+		endsWholeTree(t, without, name+", no control group", line)
 	}
+}
+
+func endsWholeTree(t *testing.T, r *Runner, name, line string) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		up, mark := t.TempDir()+"/up", "TREE="+t.Name()
+		e := sh(line)
+		e.Env, e.Grace = []string{"UP=" + up, mark}, 150*time.Millisecond
+		x := start(t, r, e)
+		ready(t, up)
+		all := descendants(t, x.Pid())
+		x.Kill("the test")
+		if exit := ended(t, x); exit.Outcome != job.Killed {
+			t.Errorf("got %+v", exit)
+		}
+		for _, p := range all {
+			if now, err := readProc(p.pid, make([]byte, 0, statSize)); err == nil && now.start == p.start && !now.dead() {
+				t.Errorf("process %d lives", p.pid)
+			}
+		}
+		if left := pids(t, mark); len(left) > 0 {
+			t.Errorf("processes %v live", left)
+		}
+	})
 }
 
 // ancestor 30
