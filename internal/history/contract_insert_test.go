@@ -34,6 +34,8 @@ func fill(t *testing.T, v reflect.Value, n int) {
 	case *json.RawMessage:
 		*x = json.RawMessage(`null`)
 		return
+	case *[]byte: // the form that output has in JSON; a record in memory has it in Output
+		return
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -73,7 +75,7 @@ func testRoundTrip(t *testing.T, d *DB) {
 		t.Fatalf("by number: %v\n got %s\nwant %s", err, got, want)
 	}
 	short := want.Clone()
-	short.Output, short.Result, short.Attempts = "", nil, nil
+	short.Output, short.Result, short.Attempts, short.OutputParts = "", nil, nil, nil
 	if got := list(t, d, job.RecordFilter{})[0]; !reflect.DeepEqual(got, short) {
 		t.Fatalf("in a list:\n got %s\nwant %s", got, short)
 	}
@@ -105,8 +107,8 @@ func testAnyBytes(t *testing.T, d *DB) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if got.Output != rec.Output {
-			rt.Fatalf("output %q came back as %q", rec.Output, got.Output)
+		if got.Output != rec.Output || got.Attempts[0].Output != rec.Attempts[0].Output { // ancestor 42
+			rt.Fatalf("output %q came back as %q, an attempt's %q as %q", rec.Output, got.Output, rec.Attempts[0].Output, got.Attempts[0].Output)
 		}
 		if !reflect.DeepEqual(viaJSON(rt, got), viaJSON(rt, recs[0])) {
 			rt.Fatalf("the record came back as\n%s, want\n%s", got, recs[0])

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,13 +124,15 @@ func (m *Master) setAside(key, why string) {
 // takeIn brings records into history, lets their effects happen, and deletes them from etcd. Those that history
 // can't take are set aside.
 func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transit) error {
-	recs := make([]job.ExecutionRecord, 0, len(queue))
+	slices.SortStableFunc(queue, func(a, b transit) int { return cmp.Compare(a.rev, b.rev) }) // of two that say of the same thing the later one counts
+	recs, asOf := make([]job.ExecutionRecord, 0, len(queue)), map[string]int64{}
 	for _, t := range queue {
 		r := *t.rec
 		r.IsHandle, r.HandleTime = false, time.Time{} // that is for us to say
 		recs = append(recs, r)
+		asOf[r.ID] = max(asOf[r.ID], t.rev)
 	}
-	unfit, err := m.handle(ctx, l, recs)
+	unfit, err := m.handle(ctx, l, recs, asOf)
 	if err != nil {
 		return err
 	}
@@ -146,8 +149,8 @@ func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transi
 }
 
 // handle brings records into history and lets what follows from them happen, each once. unfit are those that history
-// can't take, by their index, and why; the others are handled all the same.
-func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.ExecutionRecord) (unfit map[int]string, err error) {
+// can't take, by their index, and why; the others are handled all the same. asOf are the revisions at which they came, by id.
+func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.ExecutionRecord, asOf map[string]int64) (unfit map[int]string, err error) {
 	// One at a time: a mark that was meant for a record must not hit one that has superseded it since.
 	m.handling.Lock()
 	defer m.handling.Unlock()
@@ -185,7 +188,7 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 		}
 		actions = append(actions, acts...)
 	}
-	if err := m.bringAbout(ctx, l, actions); err != nil {
+	if err := m.bringAbout(ctx, l, actions, asOf); err != nil {
 		return nil, err
 	}
 	if over(l) { // another may have begun to handle what has superseded them
@@ -209,7 +212,7 @@ func (m *Master) publishRecords(recs []job.ExecutionRecord, stored []bool, now t
 		if stored[i] {
 			m.metrics.records.WithLabelValues(string(recs[i].Outcome)).Inc()
 			r := recs[i].Clone()
-			r.Output, r.Attempts = "", nil
+			r.Output, r.OutputParts, r.Attempts = "", nil, nil
 			m.hub.publish(Event{Type: client.EventRecord, Change: "put", Key: r.ID, At: now, Object: &r})
 		}
 	}

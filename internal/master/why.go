@@ -188,7 +188,7 @@ func (q *inquiry) told(ctx context.Context, r job.ExecutionRecord) client.WhyAns
 	if whole, err := q.m.History.Record(ctx, r.ID); err == nil {
 		r = whole
 	}
-	r.Output, r.Result = "", nil
+	r.Output, r.OutputParts, r.Result = "", nil, nil
 	return client.WhyAnswer{Node: r.Node, State: string(r.Outcome), Reason: r.Reason, Record: &r}
 }
 
@@ -199,7 +199,7 @@ func (q *inquiry) inTransit(ctx context.Context, id job.RunID, nodes ...job.Node
 		switch {
 		case err == nil:
 			rec := r.Clone()
-			rec.Output, rec.Result = "", nil
+			rec.Output, rec.OutputParts, rec.Result = "", nil, nil
 			return &client.WhyAnswer{
 				Node: rec.Node, State: client.WhyEnded, Reason: fmt.Sprintf("it ended as %s, and its record is on its way to history", r.Outcome), Record: &rec,
 			}, nil

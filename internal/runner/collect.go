@@ -110,8 +110,8 @@ func (x *execution) removeResult() {
 	}
 }
 
-// resultOf reads what was written to ROTA_RESULT but for lines of progress: the text, at most one byte more than a result
-// may have, and how many bytes it had.
+// resultOf reads what was written to ROTA_RESULT but for lines of progress: the text, a part of it where it is far too long, and
+// how many bytes it had.
 func resultOf(f io.Reader) (rest []byte, n int64, err error) {
 	r := bufio.NewReaderSize(io.LimitReader(f, maxResultFile+1), 16<<10)
 	var read int64
@@ -132,7 +132,7 @@ func resultOf(f io.Reader) (rest []byte, n int64, err error) {
 			line = bytes.TrimLeft(line, " \t\r\n")
 		}
 		n += int64(len(line))
-		if room := job.MaxResult + 1 - len(rest); room > 0 {
+		if room := 2*job.MaxResult - len(rest); room > 0 {
 			rest = append(rest, line[:min(room, len(line))]...)
 		}
 	}
@@ -142,7 +142,7 @@ func resultOf(f io.Reader) (rest []byte, n int64, err error) {
 	if read > maxResultFile {
 		return nil, 0, fmt.Errorf("the file has more than %d bytes", maxResultFile)
 	}
-	if n <= job.MaxResult+1 {
+	if n == int64(len(rest)) { // else blanks at its end are the least of it
 		rest = bytes.TrimSpace(rest)
 		n = int64(len(rest))
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/internal/master"
@@ -60,7 +61,16 @@ func (m *Master) LabelNode(_ context.Context, id job.NodeID, set map[string]stri
 
 // Cordon cordons.
 func (m *Master) Cordon(_ context.Context, id job.NodeID, cordoned bool) (*master.NodeView, error) {
-	return m.node(id, func(v *master.NodeView) { v.Cordoned = cordoned })
+	return m.node(id, func(v *master.NodeView) {
+		if v.Cordoned = cordoned; !cordoned {
+			v.Draining, v.Drained = false, false
+		}
+	})
+}
+
+// Drain drains a node, on which nothing runs.
+func (m *Master) Drain(_ context.Context, id job.NodeID) (*master.NodeView, error) {
+	return m.node(id, func(v *master.NodeView) { v.Cordoned, v.Draining, v.Drained = true, true, true })
 }
 
 // SetOnline says whether a node is online.
@@ -263,6 +273,45 @@ func (m *Master) find(is func(*job.ExecutionRecord) bool, what string) (job.Exec
 	return job.ExecutionRecord{}, missing("%s", what)
 }
 
+// Stats counts records.
+func (m *Master) Stats(_ context.Context, f job.StatsFilter) ([]job.Stats, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sums := map[string]*job.Stats{}
+	if f.By == job.ByNothing {
+		sums[""] = &job.Stats{Count: map[job.Outcome]int64{}}
+	}
+	for i := range m.records {
+		r := &m.records[i]
+		if (f.Group != "" && f.Group != r.Group) || (f.Task != "" && f.Task != r.Name) || (f.Node != "" && f.Node != r.Node) ||
+			(!f.From.IsZero() && r.EndTime.Before(f.From)) || (!f.To.IsZero() && !r.EndTime.Before(f.To)) {
+			continue
+		}
+		st := job.Stats{Count: map[job.Outcome]int64{}}
+		key := ""
+		switch f.By {
+		case job.ByTask:
+			st.Task = r.Ref().String()
+			key = st.Task
+		case job.ByNode:
+			st.Node = &r.Node
+			key = string(r.Node)
+		case job.ByDay:
+			st.Day = r.EndTime.UTC().Truncate(24 * time.Hour)
+			key = st.Day.Format(time.DateOnly)
+		}
+		if sums[key] == nil {
+			sums[key] = &st
+		}
+		sums[key].Count[r.Outcome]++
+	}
+	var list []job.Stats
+	for _, key := range slices.Sorted(maps.Keys(sums)) {
+		list = append(list, *sums[key])
+	}
+	return list, m.fail()
+}
+
 // Records lists records; the cursor is the number of those that were listed.
 func (m *Master) Records(_ context.Context, f job.RecordFilter) (job.Page, error) {
 	m.mu.Lock()
@@ -271,11 +320,12 @@ func (m *Master) Records(_ context.Context, f job.RecordFilter) (job.Page, error
 	for _, r := range slices.Backward(m.records) {
 		if (f.Group != "" && f.Group != r.Group) || (f.Task != "" && f.Task != r.Name) || (f.Node != "" && f.Node != r.Node) ||
 			(len(f.Outcome) > 0 && !slices.Contains(f.Outcome, r.Outcome)) || (f.Trigger != "" && f.Trigger != r.Trigger) ||
+			(f.Search != "" && !strings.Contains(r.Output, f.Search) && !strings.Contains(r.Reason, f.Search)) ||
 			(!f.Since.IsZero() && r.EndTime.Before(f.Since)) || (!f.Until.IsZero() && !r.EndTime.Before(f.Until)) {
 			continue
 		}
 		if !f.WithOutput {
-			r.Output = ""
+			r.Output, r.OutputParts = "", nil
 		}
 		all = append(all, r)
 	}
