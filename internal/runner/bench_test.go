@@ -31,9 +31,11 @@ func BenchmarkRuns(b *testing.B) {
 	}
 }
 
-// BenchmarkPrices measures in the same way what each feature costs.
-func BenchmarkPrices(b *testing.B) {
-	b.Run("plain", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{}) })
+// BenchmarkRun measures in the same way what each feature costs: runner is the runner without control groups, cgroup with them, as it
+// is by default; the others come on top of that.
+func BenchmarkRun(b *testing.B) {
+	b.Run("runner", func(b *testing.B) { compare(b, 4, Options{NoGroups: true}, job.Exec{}) })
+	b.Run("cgroup", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{}) })
 	b.Run("stdin", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Stdin: []byte("input")}) })
 	b.Run("timeout", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Timeout: time.Hour}) })
 	b.Run("tied", func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Tied: SinceBoot() + time.Hour}) })
@@ -50,6 +52,15 @@ func BenchmarkPrices(b *testing.B) {
 		}
 		compare(b, 4, Options{}, job.Exec{User: "nobody"})
 	})
+	for _, c := range []struct {
+		name   string
+		limits job.Limits
+	}{
+		{"nice", job.Limits{Nice: 1}}, {"umask", job.Limits{Umask: "0027"}}, {"open_files", job.Limits{OpenFiles: 1024}}, {"memory", job.Limits{Memory: 64 << 20}},
+		{"processes", job.Limits{Processes: 10}}, {"limits", job.Limits{Memory: 64 << 20, CPU: 1, Processes: 10, OpenFiles: 1024, Nice: 1, Umask: "0027"}},
+	} {
+		b.Run(c.name, func(b *testing.B) { compare(b, 4, Options{}, job.Exec{Limits: c.limits}) })
+	}
 }
 
 func compare(b *testing.B, workers int, o Options, e job.Exec) {
@@ -59,6 +70,9 @@ func compare(b *testing.B, workers int, o Options, e job.Exec) {
 		b.Fatal(err)
 	}
 	defer r.Close()
+	if err := r.groups.Check(e.Limits); err != nil {
+		b.Skip(err)
+	}
 	e.Argv, e.Dir = []string{"/bin/true"}, "/"
 	e.Env = []string{"PATH=" + DefaultPath, "HOME=/", "ROTA_RUN=x", "ROTA_TASK=x", "ROTA_GROUP=default", "ROTA_NODE=x"}
 	bare := func() error {
