@@ -1,7 +1,9 @@
 package runlog
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -34,7 +36,8 @@ type segment struct {
 	disk int64
 }
 
-// Create begins a log. One of that id that nobody writes any more is replaced; where somebody does, that is CodeConflict.
+// Create begins a log. One of that id that nobody writes any more is replaced; where somebody does, that is CodeConflict. A disk
+// that refuses is no error: the log begins when it no longer does.
 func (d *Dir) Create(id ID) (*Writer, error) {
 	name, err := id.name()
 	if err != nil {
@@ -46,24 +49,27 @@ func (d *Dir) Create(id ID) (*Writer, error) {
 			return nil, job.Errorf(job.CodeConflict, "the log of attempt %d of run %s is being written already", id.Attempt, id.Run)
 		}
 	}
-	if err := os.RemoveAll(w.path); err != nil {
-		return nil, fmt.Errorf("begin the log of run %s: %w", id.Run, err)
+	err = os.RemoveAll(w.path)
+	if err == nil {
+		err = w.next()
 	}
-	if err := d.room(folderSize); err != nil {
-		return nil, fmt.Errorf("begin the log of run %s: %w", id.Run, err)
-	}
-	if err := os.Mkdir(w.path, 0o700); err != nil {
-		return nil, fmt.Errorf("begin the log of run %s: %w", id.Run, err)
-	}
-	if err := w.next(); err != nil {
-		_ = os.RemoveAll(w.path)
-		return nil, fmt.Errorf("begin the log of run %s: %w", id.Run, err)
+	if err != nil {
+		d.log.Warn("the log of a run can't begin yet; the run goes on", "run", id.Run, "attempt", id.Attempt, "error", err)
 	}
 	return w, nil
 }
 
 // next begins a segment. It is locked before others can see it, and before the last one is let go. mu is held.
 func (w *Writer) next() error {
+	if w.f == nil && len(w.segments) == 0 {
+		if err := w.d.room(folderSize); err != nil {
+			return err
+		}
+		if err := os.Mkdir(w.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			w.d.gone(folderSize)
+			return err
+		}
+	}
 	path := filepath.Join(w.path, segmentName(w.offset))
 	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
