@@ -1,0 +1,509 @@
+//go:build linux
+
+package guard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rota-dev/rota/internal/runner"
+	"github.com/rota-dev/rota/job"
+)
+
+func TestMain(m *testing.M) {
+	if dir, ok := Asked(); ok {
+		if Main(dir) != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// newClient makes an agent's end; "" is a folder of its own. At the end of the test its guards must be gone.
+func newClient(t testing.TB, dir string, change ...func(*Options)) *Client {
+	t.Helper()
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	o := Options{Dir: dir, Program: "/proc/self/exe", Args: []string{"guard"}, Build: "one", Logger: slog.New(slog.DiscardHandler)}
+	for _, f := range change {
+		f(&o)
+	}
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, x := range c.executions() {
+			x.KillNow("the end of the test")
+			ended(t, x)
+			x.Release()
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "no guard is left in "+dir, func() bool { return len(folders(t, dir)) == 0 })
+	})
+	return c
+}
+
+// executions are those that were not released.
+func (c *Client) executions() (list []*execution) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for l := range c.links {
+		l.mu.Lock()
+		for _, x := range l.execs {
+			list = append(list, x)
+		}
+		l.mu.Unlock()
+	}
+	return list
+}
+
+// folders are those of the guards that live, or were not tidied up.
+func folders(t testing.TB, dir string) (list []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			list = append(list, e.Name())
+		}
+	}
+	return list
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never happened: %s", what)
+		}
+	}
+}
+
+func sh(line string) job.Exec {
+	return job.Exec{Run: "r1", Attempt: 1, Argv: []string{"/bin/sh", "-c", line}, Dir: "/", Env: []string{"ROTA_RUN=r1"}}
+}
+
+func start(t testing.TB, c job.Runner, e job.Exec) job.Execution {
+	t.Helper()
+	x, err := c.Start(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func ended(t testing.TB, x job.Execution) job.Exit {
+	t.Helper()
+	select {
+	case <-x.Done():
+		return x.Exit()
+	case <-time.After(30 * time.Second):
+		t.Fatal("the run does not end")
+		return job.Exit{}
+	}
+}
+
+// adopt takes up what earlier lives left.
+func adopt(t testing.TB, c *Client) map[job.RunID]job.Adopted {
+	t.Helper()
+	list, err := c.Adopt(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[job.RunID]job.Adopted{}
+	for _, a := range list {
+		found[a.Run] = a
+	}
+	return found
+}
+
+// guardOf is the process that a client's runs go to.
+func guardOf(c *Client) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current.pid
+}
+
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+func TestARun(t *testing.T) {
+	c := newClient(t, "")
+	e := sh("cat; echo err >&2; echo '{\"a\":1}' >$ROTA_RESULT; exit 3")
+	e.Stdin = []byte("in\x00\xff\n")
+	x := start(t, c, e)
+	if x.Pid() <= 1 || x.StartTicks() == 0 {
+		t.Errorf("process %d of %d", x.Pid(), x.StartTicks())
+	}
+	exit := ended(t, x)
+	if exit.Outcome != job.Failed || exit.ExitCode == nil || *exit.ExitCode != 3 || !bytes.Contains(exit.Output, e.Stdin) || string(exit.Result) != `{"a":1}` ||
+		exit.Begin.IsZero() || exit.End.Before(exit.Begin) {
+		t.Errorf("%q: %+v", exit.Output, exit)
+	}
+	x.Release()
+	if x.Exit().Outcome != job.Failed {
+		t.Error("the exit is forgotten with the release")
+	}
+	for name, bad := range map[string]job.Exec{"CodeInvalid": {Argv: []string{"/no/such/program"}}} {
+		_, err := c.Start(t.Context(), bad)
+		var e *job.Error
+		if job.CodeOf(err) != job.CodeInvalid || !errors.As(err, &e) || e.Hint == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKillsReachTheRun(t *testing.T) {
+	c := newClient(t, "")
+	x := start(t, c, sh("sleep 600"))
+	x.Kill("ann")
+	if exit := ended(t, x); exit.Outcome != job.Killed || exit.Reason != "killed by ann" {
+		t.Errorf("%+v", exit)
+	}
+	x.Release()
+	up := filepath.Join(t.TempDir(), "up")
+	y := start(t, c, sh("trap '' TERM; touch "+up+"; while :; do sleep 600; done"))
+	eventually(t, "it is up", func() bool { _, err := os.Stat(up); return err == nil })
+	y.Kill("ann")
+	y.KillNow("bob")
+	if exit := ended(t, y); exit.Outcome != job.Killed || exit.Signal != "SIGKILL" || exit.Reason != "killed by ann" {
+		t.Errorf("%+v", exit)
+	}
+	y.Release()
+}
+
+// The agent is gone: what runs goes on, and the next life has the real end of everything that was not released.
+func TestAdoption(t *testing.T) {
+	dir := t.TempDir()
+	a := newClient(t, dir)
+	gate := filepath.Join(t.TempDir(), "gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := sh("echo before; read x <" + gate + "; echo after; exit 7")
+	long.Run, long.Attempt, long.Note = "long", 3, []byte("a note\x00")
+	short, done := sh("echo short; exit 4"), sh("true")
+	short.Run, done.Run = "short", "done"
+	x := start(t, a, long)
+	ended(t, start(t, a, short))
+	z := start(t, a, done)
+	ended(t, z)
+	z.Release()
+	guard := guardOf(a)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !alive(guard) {
+		t.Fatal("the guard ended with runs in its hands")
+	}
+
+	b := newClient(t, dir)
+	found := adopt(t, b)
+	if len(found) != 2 || guardOf(b) != guard {
+		t.Fatalf("%d runs found, guard %d of %d", len(found), guardOf(b), guard)
+	}
+	if l := found["long"]; l.Attempt != 3 || string(l.Note) != "a note\x00" || l.Pid() != x.Pid() || l.StartTicks() != x.StartTicks() || l.Begin.IsZero() {
+		t.Errorf("%+v", l)
+	}
+	if exit := ended(t, found["short"]); *exit.ExitCode != 4 || string(exit.Output) != "short\n" {
+		t.Errorf("%+v", exit)
+	}
+	if err := os.WriteFile(gate, []byte("go\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if exit := ended(t, found["long"]); exit.ExitCode == nil || *exit.ExitCode != 7 || string(exit.Output) != "before\nafter\n" {
+		t.Errorf("%q %+v", exit.Output, exit)
+	}
+	for _, f := range found {
+		f.Release()
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the guard ends when it holds nothing", func() bool { return !alive(guard) })
+}
+
+// ancestor 38: the trees of a guard that was killed are ended and its runs told to be lost; the next ones run.
+func TestDeathOfTheGuard(t *testing.T) {
+	c := newClient(t, "")
+	up := filepath.Join(t.TempDir(), "up")
+	e := sh("trap '' TERM; setsid sleep 600 & touch " + up + "; wait")
+	e.Run, e.Env = job.RunID(t.Name()), []string{"ROTA_RUN=" + t.Name()}
+	x := start(t, c, e)
+	eventually(t, "it is up", func() bool { _, err := os.Stat(up); return err == nil })
+	y := start(t, c, sh("exit 5"))
+	ended(t, y)
+	if err := syscall.Kill(guardOf(c), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if exit := ended(t, x); exit.Outcome != job.Lost || !strings.Contains(exit.Reason, "signal: killed") {
+		t.Errorf("%+v", exit)
+	}
+	if left := carriers(t, "ROTA_RUN="+t.Name()); len(left) > 0 {
+		t.Errorf("processes %v live on", left)
+	}
+	if exit := ended(t, y); exit.ExitCode == nil || *exit.ExitCode != 5 {
+		t.Errorf("what is known is forgotten: %+v", exit)
+	}
+	if exit := ended(t, start(t, c, sh("exit 6"))); *exit.ExitCode != 6 {
+		t.Errorf("%+v", exit)
+	}
+}
+
+// carriers are the processes with an entry in their environment.
+func carriers(t testing.TB, entry string) (pids []string) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if env, err := os.ReadFile(f); err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+entry+"\x00")) {
+			pids = append(pids, filepath.Base(filepath.Dir(f)))
+		}
+	}
+	return pids
+}
+
+// A guard that is stopped makes one start fail, in words, and no further one. When it comes round it does not start what was given up.
+func TestASilentGuard(t *testing.T) {
+	c := newClient(t, "", func(o *Options) { o.Patience = 500 * time.Millisecond })
+	x := start(t, c, sh("sleep 600"))
+	first := guardOf(c)
+	if err := syscall.Kill(first, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	trace := filepath.Join(t.TempDir(), "trace")
+	_, err := c.Start(t.Context(), sh("touch "+trace))
+	if job.CodeOf(err) != job.CodeUnavailable || !strings.Contains(err.Error(), "has not answered for 500ms") || !strings.Contains(err.Error(), strconv.Itoa(first)) {
+		t.Errorf("%v", err)
+	}
+	if exit := ended(t, start(t, c, sh("exit 6"))); *exit.ExitCode != 6 || guardOf(c) == first {
+		t.Errorf("%+v", exit)
+	}
+	if err := syscall.Kill(first, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	x.Kill("the test") // the guard reads in order: it has refused the other one when this is done
+	if exit := ended(t, x); exit.Outcome != job.Killed {
+		t.Errorf("%+v", exit)
+	}
+	if _, err := os.Stat(trace); err == nil {
+		t.Error("what was given up was started")
+	}
+	x.Release()
+	eventually(t, "the silent guard gets nothing more, and ends", func() bool { return !alive(first) })
+}
+
+// A guard that was stopped when its agent died is woken by the next life.
+func TestAdoptionFromAStoppedGuard(t *testing.T) {
+	dir := t.TempDir()
+	short := func(o *Options) { o.Patience = 400 * time.Millisecond }
+	a := newClient(t, dir, short)
+	start(t, a, sh("sleep 600"))
+	guard := guardOf(a)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(guard, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	found := adopt(t, newClient(t, dir, short))
+	if len(found) != 1 {
+		t.Fatalf("%v", found)
+	}
+	found["r1"].Kill("the test")
+	ended(t, found["r1"])
+	found["r1"].Release()
+}
+
+// An agent of another build leaves the old guard its runs.
+func TestAnotherBuild(t *testing.T) {
+	dir := t.TempDir()
+	a := newClient(t, dir)
+	x := start(t, a, sh("sleep 600"))
+	old := guardOf(a)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b := newClient(t, dir, func(o *Options) { o.Build = "two" })
+	found := adopt(t, b)
+	if len(found) != 1 || guardOf(b) == old || found["r1"].Pid() != x.Pid() {
+		t.Fatalf("%v, guard %d", found, guardOf(b))
+	}
+	if exit := ended(t, start(t, b, sh("exit 6"))); *exit.ExitCode != 6 {
+		t.Errorf("%+v", exit)
+	}
+	if !alive(old) {
+		t.Error("the old guard ended with a run in its hands")
+	}
+	found["r1"].Kill("the test")
+	ended(t, found["r1"])
+	found["r1"].Release()
+	eventually(t, "the old guard ends with its last run", func() bool { return !alive(old) })
+}
+
+// What is tied ends by its time without a word of the agent's, and lives as long as the agent says a later one.
+func TestTied(t *testing.T) {
+	c := newClient(t, "")
+	trap := "trap 'echo term' TERM; while :; do sleep 0.01; done"
+	e := sh(trap)
+	began := runner.SinceBoot()
+	e.Tied, e.TiedGrace = began+700*time.Millisecond, 300*time.Millisecond
+	x := start(t, c, e)
+	c.Hold(began + 1500*time.Millisecond)
+	exit := ended(t, x)
+	if at := runner.SinceBoot() - began; at < 1200*time.Millisecond {
+		t.Errorf("it ended after %s, although held", at)
+	}
+	if exit.Outcome != job.Killed || exit.Signal != "SIGKILL" || exit.Reason != "killed by the end of the node's lease" || !bytes.Contains(exit.Output, []byte("term\n")) {
+		t.Errorf("%q %+v", exit.Output, exit)
+	}
+	x.Release()
+	e.Tied = began
+	if _, err := c.Start(t.Context(), e); job.CodeOf(err) != job.CodeUnavailable { // held until before now
+		t.Error(err)
+	}
+}
+
+// A folder may be deeper than a socket's path can be, and nobody else may enter it.
+func TestDeepFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("deep/", 60))
+	c := newClient(t, dir)
+	if exit := ended(t, start(t, c, sh("exit 6"))); *exit.ExitCode != 6 {
+		t.Errorf("%+v", exit)
+	}
+	for _, d := range append([]string{dir}, filepath.Join(dir, folders(t, dir)[0])) {
+		if st, err := os.Stat(d); err != nil || st.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", d, st.Mode(), err)
+		}
+	}
+}
+
+func TestAGuardThatCantStart(t *testing.T) {
+	c := newClient(t, "", func(o *Options) { o.Program = "/no/such/program" })
+	if _, err := c.Start(t.Context(), sh("true")); job.CodeOf(err) != job.CodeUnavailable || !strings.Contains(err.Error(), "/no/such/program") {
+		t.Error(err)
+	}
+	d := newClient(t, "", func(o *Options) { o.Program, o.Args = "/bin/false", []string{"false"} })
+	if _, err := d.Start(t.Context(), sh("true")); job.CodeOf(err) != job.CodeUnavailable {
+		t.Error(err)
+	}
+}
+
+// A start that is cancelled is not carried out, or is known.
+func TestCancelledStarts(t *testing.T) {
+	c := newClient(t, "")
+	if _, err := c.Adopt(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*100*time.Microsecond)
+			defer cancel()
+			file := filepath.Join(dir, strconv.Itoa(i))
+			x, err := c.Start(ctx, sh("touch "+file))
+			if err == nil {
+				ended(t, x)
+				x.Release()
+			}
+			if _, none := os.Stat(file); (none == nil) != (err == nil) {
+				t.Errorf("start %d: %v, and its trace: %v", i, err, none)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Ten thousand runs leave nothing in the agent and nothing in the guard.
+func TestManyRunsLeaveNothing(t *testing.T) {
+	n := 10_000
+	if testing.Short() {
+		n = 500
+	}
+	c := newClient(t, "")
+	runs := func(n int) {
+		var wg sync.WaitGroup
+		for worker := range 4 {
+			wg.Go(func() {
+				for range n / 4 {
+					x := start(t, c, job.Exec{Run: job.RunID(fmt.Sprint(worker)), Argv: []string{"/bin/true"}, Dir: "/", Note: make([]byte, 2000)})
+					if e := ended(t, x); e.Outcome != job.Success {
+						t.Errorf("%+v", e)
+					}
+					x.Release()
+				}
+			})
+		}
+		wg.Wait()
+	}
+	runs(400)
+	guard := guardOf(c)
+	before := look(t, guard)
+	runs(n)
+	eventually(t, "descriptors and children as before", func() bool {
+		now := look(t, guard)
+		return now.fds <= before.fds && now.children == 0
+	})
+	after := look(t, guard)
+	if after.rssKB > before.rssKB+20<<10 {
+		t.Errorf("the guard grew from %d to %d KiB", before.rssKB, after.rssKB)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current.mu.Lock()
+	defer c.current.mu.Unlock()
+	if len(c.current.execs)+len(c.current.starts) > 0 {
+		t.Errorf("%d executions and %d starts are left", len(c.current.execs), len(c.current.starts))
+	}
+	t.Logf("before %+v, after %+v", before, after)
+}
+
+// sight is what a process shows.
+type sight struct{ fds, children, rssKB int }
+
+func look(t testing.TB, pid int) (s sight) {
+	t.Helper()
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.fds = len(fds)
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, f := range tasks {
+		b, _ := os.ReadFile(f)
+		s.children += len(strings.Fields(string(b)))
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &s.rssKB); err == nil {
+			return s
+		}
+	}
+	t.Fatal("no VmRSS")
+	return s
+}

@@ -1,0 +1,36 @@
+package guard
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/rota-dev/rota/internal/runner"
+)
+
+// Options configure a [Client].
+type Options struct {
+	// Dir is the folder of the agent's guards. It belongs to this process alone, and may lie as deep as it wants.
+	Dir string
+	// Command starts a guard: the program, and its arguments from the 0th on; the program must come to [Main] by them, or by
+	// [Asked]. Empty: this program, with the argument guard.
+	Program string
+	Args    []string
+	// Build names the program. A guard of another build gets no new runs.
+	Build  string
+	Logger *slog.Logger // nil: nobody
+	// Patience is how long a guard may be silent while somebody waits for an answer; 0: 10 s.
+	Patience time.Duration
+	// Runner configures the guard's runner.
+	Runner RunnerOptions
+	// Leftover ends the tree of a run that a dead guard left: pid 0 where that isn't known; nil: [runner.EndLeftover].
+	Leftover func(pid int, ticks uint64, run string) error
+}
+
+// RunnerOptions are those of [runner.Options] that an agent chooses for its guard.
+type RunnerOptions struct {
+	Starts int `json:"starts,omitempty"`
+}
+
+func (o RunnerOptions) options(dir string, log *slog.Logger) runner.Options {
+	return runner.Options{Dir: dir, Logger: log, Starts: o.Starts}
+}

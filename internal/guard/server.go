@@ -1,0 +1,342 @@
+//go:build linux
+
+package guard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rota-dev/rota/internal/runner"
+	"github.com/rota-dev/rota/job"
+)
+
+// server is the guard: a runner, what it holds, and the agent that it serves just now.
+type server struct {
+	run   job.Runner
+	log   *slog.Logger
+	build string
+	ticks uint64
+
+	mu    sync.Mutex
+	agent *conn         // nil: none
+	left  chan struct{} // closed when everything that the agent ever said has been read
+	held  map[uint64]*held
+	over  bool          // it takes no agent any more
+	end   chan struct{} // closed with over
+	wg    sync.WaitGroup
+}
+
+// held is an execution, from the moment at which its start was read until it is released.
+type held struct {
+	holding
+	exec   job.Execution // nil: it has not begun
+	exit   *job.Exit
+	cancel context.CancelFunc // of the wait for its start
+	killed string             // who killed it before it began
+}
+
+// firstPatience is how long a new guard waits for its agent.
+const firstPatience = 20 * time.Second
+
+func newServer(r job.Runner, log *slog.Logger, build string) (*server, error) {
+	ticks, err := runner.StartTicks(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	return &server{run: r, log: log, build: build, ticks: ticks, held: map[uint64]*held{}, end: make(chan struct{})}, nil
+}
+
+// serve takes agents, of which the latest counts, until there is none and nothing is held.
+func (s *server) serve(l *net.UnixListener) {
+	first := time.AfterFunc(firstPatience, s.look)
+	defer first.Stop()
+	s.wg.Go(func() {
+		<-s.end
+		l.Close()
+	})
+	for {
+		c, err := l.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			break
+		}
+		if err != nil {
+			s.log.Error("an agent can't be taken", "error", err)
+			time.Sleep(acceptPause) // descriptors are short, most likely
+			continue
+		}
+		if err := samePeer(c); err != nil {
+			s.log.Error("a stranger is refused", "error", err)
+			c.Close()
+			continue
+		}
+		s.wg.Go(func() { s.talk(c) })
+	}
+	s.wg.Wait()
+}
+
+const acceptPause = 50 * time.Millisecond
+
+// look ends the guard if nobody needs it.
+func (s *server) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.agent == nil && len(s.held) == 0 && !s.over {
+		s.over = true
+		close(s.end)
+	}
+}
+
+// helloPatience is how long an agent has to say who it is.
+const helloPatience = 10 * time.Second
+
+// talk serves one agent until its connection ends.
+func (s *server) talk(c *net.UnixConn) {
+	n, err := newConn(c)
+	if err != nil {
+		s.log.Error("an agent can't be served", "error", err)
+		c.Close()
+		return
+	}
+	defer n.close()
+	_ = c.SetReadDeadline(time.Now().Add(helloPatience))
+	if m, err := n.receive(); err != nil || m.Kind != kindHello {
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	s.last()
+	left := make(chan struct{})
+	defer close(left)
+	if !s.welcome(n, left) {
+		return
+	}
+	for {
+		m, err := n.receive()
+		if err != nil {
+			s.leave(n, err)
+			return
+		}
+		s.take(n, m)
+	}
+}
+
+// last waits until the last words of the agent before are read: it is dead, for its folder is another's now.
+func (s *server) last() {
+	s.mu.Lock()
+	left := s.left
+	s.mu.Unlock()
+	if left == nil {
+		return
+	}
+	select {
+	case <-left:
+	case <-time.After(helloPatience / 10):
+	}
+}
+
+// welcome makes an agent the one that is served, and tells it what is held.
+func (s *server) welcome(n *conn, left chan struct{}) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return false
+	}
+	if s.agent != nil {
+		s.agent.fail()
+	}
+	s.agent, s.left = n, left
+	n.send(&message{Kind: kindWelcome, Build: s.build, Pid: os.Getpid(), Ticks: s.ticks})
+	for id, h := range s.held {
+		if h.exec == nil {
+			continue // the one that asked for it is gone; what becomes of it is told when it has begun
+		}
+		n.send(h.tell(id))
+		if h.exit != nil {
+			n.send(&message{Kind: kindEnded, ID: id, Exit: h.exit})
+		}
+	}
+	for id, h := range s.held {
+		if h.exec == nil { // it is about to begin, or not to: it counts as held
+			n.send(h.tell(id))
+		}
+	}
+	n.send(&message{Kind: kindListed})
+	return true
+}
+
+func (h *held) tell(id uint64) *message {
+	m := &message{Kind: kindHeld, ID: id, Held: &h.holding}
+	if h.exec != nil {
+		m.Pid, m.Ticks = h.exec.Pid(), h.exec.StartTicks()
+	}
+	return m
+}
+
+// leave is told that an agent's connection has ended.
+func (s *server) leave(n *conn, err error) {
+	s.mu.Lock()
+	mine := s.agent == n
+	if mine {
+		s.agent = nil
+	}
+	holds := len(s.held)
+	s.mu.Unlock()
+	if mine && holds > 0 {
+		s.log.Info("the agent is gone, and its runs go on", "runs", holds, "because", describe(err))
+	}
+	s.look()
+}
+
+// tell sends to the agent, if there is one. mu is held.
+func (s *server) tell(m *message) {
+	if s.agent != nil {
+		s.agent.send(m)
+	}
+}
+
+// take carries out what the agent asks for. It never waits.
+func (s *server) take(n *conn, m *message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.held[m.ID]
+	switch {
+	case m.Kind == kindHold:
+		s.run.Hold(m.Until)
+	case m.Kind == kindPing:
+		n.send(&message{Kind: kindPong})
+	case m.Kind == kindStart && h == nil && m.Exec != nil:
+		s.start(n, m)
+	case h == nil: // it was released, or never began
+	case m.Kind == kindRelease:
+		if h.exit != nil {
+			delete(s.held, m.ID)
+		}
+	case m.Kind == kindCancel:
+		h.cancel()
+	case m.Kind == kindKill && h.exec != nil:
+		h.exec.Kill(m.By)
+	case m.Kind == kindKillNow && h.exec != nil:
+		h.exec.KillNow(m.By)
+	case m.Kind == kindKill || m.Kind == kindKillNow:
+		h.killed = m.By
+		h.cancel()
+	case m.Kind == kindPublish && h.exec != nil:
+		s.wg.Go(func() {
+			h.exec.Publish()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.tell(&message{Kind: kindPublished, ID: m.ID})
+		})
+	}
+}
+
+// start begins an execution in a goroutine of its own, which stays with it until its end. mu is held.
+func (s *server) start(n *conn, m *message) {
+	if m.Until > 0 && runner.SinceBoot() > m.Until {
+		n.send(&message{Kind: kindRefused, ID: m.ID, Error: newFailure(errLate)})
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &held{holding: holding{Run: m.Exec.Run, Attempt: m.Exec.Attempt, Begin: time.Now(), Note: m.Exec.Note}, cancel: cancel}
+	s.held[m.ID] = h
+	e := *m.Exec
+	e.Note = nil
+	s.wg.Go(func() {
+		defer cancel()
+		x, err := s.run.Start(ctx, e)
+		if err != nil {
+			s.refused(m.ID, h, err)
+			return
+		}
+		s.began(m.ID, h, x)
+		s.follow(m.ID, x)
+		exit := x.Exit()
+		s.mu.Lock()
+		h.exit = &exit
+		s.tell(&message{Kind: kindEnded, ID: m.ID, Exit: h.exit})
+		s.mu.Unlock()
+	})
+}
+
+var errLate = job.Errorf(job.CodeUnavailable, "the guard came to it too late: the agent had given it up")
+
+func (s *server) refused(id uint64, h *held, err error) {
+	s.mu.Lock()
+	delete(s.held, id)
+	s.tell(&message{Kind: kindRefused, ID: id, Error: newFailure(err)})
+	s.mu.Unlock()
+	s.look()
+}
+
+func (s *server) began(id uint64, h *held, x job.Execution) {
+	ticks := x.StartTicks() // asked of the kernel here, where the process can't be another's yet
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.exec = x
+	s.tell(&message{Kind: kindStarted, ID: id, Pid: x.Pid(), Ticks: ticks})
+	if h.killed != "" {
+		x.Kill(h.killed)
+	}
+}
+
+// follow passes the progress of an execution on, until it has ended.
+func (s *server) follow(id uint64, x job.Execution) {
+	progress := x.Progress()
+	for {
+		select {
+		case p := <-progress:
+			s.mu.Lock()
+			s.tell(&message{Kind: kindProgress, ID: id, Progress: &p})
+			s.mu.Unlock()
+		case <-x.Done():
+			return
+		}
+	}
+}
+
+// endAll ends all runs, and with them the guard: somebody has asked its process to end.
+func (s *server) endAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.held {
+		h.cancel()
+		if h.exec != nil {
+			h.exec.Kill(stopCause)
+		} else {
+			h.killed = stopCause
+		}
+	}
+}
+
+const stopCause = "the stop of the guard"
+
+// samePeer refuses an end that belongs to another user. root may be either.
+func samePeer(c *net.UnixConn) error {
+	cred, err := peer(c)
+	if err != nil {
+		return err
+	}
+	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return job.Errorf(job.CodeForbidden, "the other end of the socket belongs to uid %d", cred.Uid)
+	}
+	return nil
+}
+
+func peer(c *net.UnixConn) (*unix.Ucred, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var cred *unix.Ucred
+	var got error
+	if err := raw.Control(func(fd uintptr) { cred, got = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return nil, err
+	}
+	return cred, got
+}

@@ -1,0 +1,213 @@
+package guard
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/rota-dev/rota/job"
+)
+
+// kind says what a message is. Numbers are never used again for something else.
+type kind uint8
+
+const (
+	// From the agent.
+	kindHello   kind = 1 // who it is; answered with what the guard holds
+	kindStart   kind = 2
+	kindCancel  kind = 3 // of a start that is not wanted any more
+	kindKill    kind = 4
+	kindKillNow kind = 5
+	kindRelease kind = 6
+	kindHold    kind = 7
+	kindPublish kind = 8
+	kindPing    kind = 9
+	// From the guard.
+	kindWelcome   kind = 20
+	kindHeld      kind = 21 // an execution that an earlier agent started
+	kindListed    kind = 22 // that was all
+	kindStarted   kind = 23
+	kindRefused   kind = 24
+	kindEnded     kind = 25
+	kindProgress  kind = 26
+	kindPublished kind = 27
+	kindPong      kind = 28
+)
+
+// message is what goes over the socket.
+type message struct {
+	Kind kind   `cbor:"0,keyasint"`
+	ID   uint64 `cbor:"1,keyasint,omitempty"` // of the execution; the agent that starts it chooses
+
+	Exec     *job.Exec     `cbor:"2,keyasint,omitempty"`  // of a start
+	Until    time.Duration `cbor:"3,keyasint,omitempty"`  // of hold; of a start: until when it may be read
+	By       string        `cbor:"4,keyasint,omitempty"`  // of a kill
+	Pid      int           `cbor:"5,keyasint,omitempty"`  // of a welcome: the guard's
+	Ticks    uint64        `cbor:"6,keyasint,omitempty"`  // when that process started
+	Exit     *job.Exit     `cbor:"7,keyasint,omitempty"`  // of what ended
+	Error    *failure      `cbor:"8,keyasint,omitempty"`  // of what was refused
+	Build    string        `cbor:"9,keyasint,omitempty"`  // of a welcome
+	Held     *holding      `cbor:"10,keyasint,omitempty"` // of what is held
+	Progress *job.Progress `cbor:"11,keyasint,omitempty"`
+}
+
+// holding is an execution as its agent started it.
+type holding struct {
+	Run     job.RunID `cbor:"0,keyasint,omitempty"`
+	Attempt int       `cbor:"1,keyasint,omitempty"`
+	Begin   time.Time `cbor:"2,keyasint"`
+	Note    []byte    `cbor:"3,keyasint,omitempty"`
+}
+
+// failure is an error on its way.
+type failure struct {
+	Code    job.Code `cbor:"0,keyasint,omitempty"`
+	Message string   `cbor:"1,keyasint"`
+	Hint    string   `cbor:"2,keyasint,omitempty"`
+}
+
+func newFailure(err error) *failure {
+	f := &failure{Code: job.CodeOf(err), Message: err.Error()}
+	var e *job.Error
+	if errors.As(err, &e) {
+		f.Hint = e.Hint
+	}
+	return f
+}
+
+func (f *failure) err() error {
+	if f == nil {
+		return job.Errorf(job.CodeInternal, "the guard refused the run and did not say why")
+	}
+	err := job.Errorf(f.Code, "%s", f.Message)
+	if f.Hint != "" {
+		return err.WithHint("%s", f.Hint)
+	}
+	return err
+}
+
+// conn is one end of a socket. Sending never waits: what can't be written at once is queued.
+type conn struct {
+	c   *net.UnixConn
+	dec *cbor.Decoder
+	enc cbor.UserBufferEncMode
+
+	mu     sync.Mutex
+	more   sync.Cond
+	queue  []*message
+	closed bool
+	done   chan struct{} // closed when the writer is gone
+}
+
+// maxBatch is how many bytes go with one write, about.
+const maxBatch = 256 << 10
+
+func newConn(c *net.UnixConn) (*conn, error) {
+	encode, err := cbor.EncOptions{Time: cbor.TimeRFC3339Nano, TimeTag: cbor.EncTagNone}.UserBufferEncMode()
+	if err != nil {
+		return nil, err
+	}
+	decode, err := cbor.DecOptions{}.DecMode()
+	if err != nil {
+		return nil, err
+	}
+	n := &conn{c: c, enc: encode, dec: decode.NewDecoder(bufio.NewReaderSize(c, 64<<10)), done: make(chan struct{})}
+	n.more.L = &n.mu
+	go n.write()
+	return n, nil
+}
+
+// send queues messages. After close they go nowhere.
+func (n *conn) send(list ...*message) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.queue = append(n.queue, list...)
+		n.more.Signal()
+	}
+}
+
+// receive reads the next message.
+func (n *conn) receive() (*message, error) {
+	m := &message{}
+	if err := n.dec.Decode(m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// write writes what is queued until the connection is closed.
+func (n *conn) write() {
+	defer close(n.done)
+	var buf bytes.Buffer
+	var batch []*message
+	for {
+		n.mu.Lock()
+		for len(n.queue) == 0 && !n.closed {
+			n.more.Wait()
+		}
+		if len(n.queue) == 0 {
+			n.mu.Unlock()
+			return
+		}
+		batch, n.queue = n.queue, batch[:0]
+		n.mu.Unlock()
+		for i, m := range batch {
+			if err := n.enc.MarshalToBuffer(m, &buf); err != nil {
+				n.fail()
+				return
+			}
+			if buf.Len() >= maxBatch || i == len(batch)-1 {
+				if _, err := n.c.Write(buf.Bytes()); err != nil {
+					n.fail()
+					return
+				}
+				buf.Reset()
+			}
+		}
+		if buf.Cap() > 4*maxBatch {
+			buf = bytes.Buffer{}
+		}
+		clear(batch)
+	}
+}
+
+// fail ends the connection, of which the reader then learns.
+func (n *conn) fail() {
+	n.mu.Lock()
+	n.closed, n.queue = true, nil
+	n.mu.Unlock()
+	n.c.Close()
+}
+
+// close writes what is queued, as far as the other end takes it within a moment, and ends the connection.
+func (n *conn) close() {
+	n.mu.Lock()
+	n.closed = true
+	n.more.Signal()
+	n.mu.Unlock()
+	_ = n.c.SetWriteDeadline(time.Now().Add(closePatience))
+	<-n.done
+	n.c.Close()
+}
+
+// closePatience is how long a connection that is closed waits for the other end to take what is queued.
+const closePatience = 2 * time.Second
+
+// over tells whether an error of receive is the plain end of the connection.
+func over(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) }
+
+// describe is an error of receive in words.
+func describe(err error) error {
+	if over(err) {
+		return errors.New("its socket was closed")
+	}
+	return fmt.Errorf("its socket: %w", err)
+}
