@@ -58,6 +58,9 @@ func Start(ctx context.Context, cfg ServerConfig, logTo io.Writer) (_ *Server, e
 	if err != nil {
 		return nil, &usageError{err: err}
 	}
+	if cfg.Logger != nil {
+		log = cfg.Logger
+	}
 	s := &Server{cfg: cfg, log: log, fatal: make(chan error, 4), registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {

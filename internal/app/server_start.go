@@ -21,7 +21,7 @@ func (s *Server) startMaster(ctx context.Context) error {
 	}
 	s.master = master.New(master.Options{
 		ID: s.masterID, URL: s.advertised(), ReachedAt: s.reachedAt, Pin: s.pin(), Version: Version(), Store: s.store, History: s.history, Logger: s.log,
-		Lease: s.cfg.Lease, Retention: job.Retention{MaxAge: s.cfg.KeepAge, MaxPerTask: s.cfg.KeepRuns},
+		Lease: s.cfg.Lease, Retention: job.Retention{MaxAge: s.cfg.KeepAge, MaxPerTask: s.cfg.KeepRuns, MaxBytes: int64(s.cfg.KeepBytes), StatsAge: s.cfg.KeepStats},
 	})
 	s.registry.MustRegister(s.master.Metrics())
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -48,9 +48,10 @@ func (s *Server) startAgent(ctx context.Context) error {
 		return err
 	}
 	s.opened("runner", r.Close)
+	w := s.openWays(r, logs)
 	a, err := node.New(node.Options{
-		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: r, Logs: logs, Policy: s.policy,
-		Facts:  job.Facts{Hostname: hostName(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Version: Version()},
+		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: w, Logs: logs, Policy: s.policy,
+		Facts:  job.Facts{Hostname: hostName(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Version: Version(), Handlers: w.HandlerNames()},
 		BootID: runner.BootID(), BootTime: bootTime(), SinceBoot: runner.SinceBoot, Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
 	})
 	if err != nil {

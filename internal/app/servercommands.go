@@ -44,10 +44,14 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 	p.StringSliceVarP(&f.cfg.Files, "file", "f", nil, "task file or folder to apply at the start; repeatable")
 	p.Var((*durationFlag)(&f.cfg.KeepAge), "keep", "how long history keeps records, such as 90d (default: for ever)")
 	p.IntVar(&f.cfg.KeepRuns, "keep-runs", 0, "how many records of each task history keeps (default: all)")
+	p.TextVar(&f.cfg.KeepBytes, "keep-size", job.Size(0), "how much history keeps, such as 20GiB; the oldest records go first (default: all)")
+	f.cfg.KeepStats = 400 * 24 * time.Hour
+	p.Var((*durationFlag)(&f.cfg.KeepStats), "keep-stats", "how long history keeps statistics; 0: for ever")
 }
 
 func (f *serverFlags) node(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "label K=V of this node; repeatable")
+	f.cfg.WaysConfig.flags(cmd.Flags())
 	cmd.Flags().StringVar(&f.cfg.Policy, "policy", "", "the node's own policy (default "+policy.DefaultFile+", if there is one); SIGHUP reads it again")
 }
 

@@ -49,8 +49,12 @@ type ServerConfig struct {
 	Lease     time.Duration
 	KeepAge   time.Duration // how long history keeps records; 0: for ever
 	KeepRuns  int           // how many records of a task; 0: all
+	KeepBytes job.Size      // of all records; 0: no limit
+	KeepStats time.Duration // how long it keeps statistics; 0: for ever
 	LogLevel  string
 	LogFormat string
+
+	WaysConfig // of the node
 }
 
 // defaultListen is where the API is served when nothing else is said.
@@ -79,6 +83,7 @@ func (c *ServerConfig) complete() error {
 	if c.Role == RoleNode && len(c.Etcd) == 0 {
 		f.AddHint("--etcd", "such as --etcd http://10.0.0.5:2379", "a node needs the address of etcd")
 	}
+	c.WaysConfig.complete(&f)
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		f.Add("--tls-cert", "a certificate and its key come together, as --tls-cert and --tls-key")
 	}
@@ -88,7 +93,7 @@ func (c *ServerConfig) complete() error {
 	if c.Lease < 2*time.Second || c.Lease > 5*time.Minute {
 		f.Add("--lease", "%s is not between 2s and 5m", c.Lease)
 	}
-	if c.KeepAge < 0 || c.KeepRuns < 0 {
+	if c.KeepAge < 0 || c.KeepRuns < 0 || c.KeepBytes < 0 || c.KeepStats < 0 {
 		f.Add("--keep", "what history keeps can't be negative")
 	}
 	if scheme, _, ok := strings.Cut(c.DB, "://"); ok && !isPostgres(c.DB) && scheme != "sqlite" {

@@ -197,7 +197,7 @@ func (r *run) environment(attempt int) []string {
 
 func (r *run) process(x job.Execution, attempt int) *job.Process {
 	return &job.Process{
-		ID: strconv.Itoa(x.Pid()), JobID: r.job.ID, Group: r.job.Group, NodeID: r.a.ID, Time: r.a.Now().UTC(),
+		ID: processID(x, r.id), JobID: r.job.ID, Group: r.job.Group, NodeID: r.a.ID, Time: r.a.Now().UTC(),
 		Run: r.id, Name: r.job.Name, Instant: r.instant, Trigger: r.trigger, Attempt: attempt, User: r.job.User,
 		Command: r.job.What(), Fence: r.fence, BootID: r.a.BootID, StartTicks: x.StartTicks(), Session: r.a.session,
 	}

@@ -160,6 +160,11 @@ func (r *Runner) control(_ context.Context, _, address string, _ syscall.RawConn
 	if err != nil {
 		return job.Errorf(job.CodeForbidden, "%q is no address", address)
 	}
+	if r.Judge != nil {
+		if allowed, err := r.Judge(a.Addr().Unmap().WithZone("")); allowed || err != nil {
+			return err
+		}
+	}
 	return checkAddr(a.Addr(), r.Allow)
 }
 

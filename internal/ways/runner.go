@@ -23,6 +23,8 @@ type Options struct {
 	Secrets secrets.Dir
 	// Allow are networks beyond the public internet to which requests may go.
 	Allow []netip.Prefix
+	// Judge is the node's policy: an error refuses an address, and true allows one that is not public; nil: there is none.
+	Judge func(netip.Addr) (allowed bool, err error)
 	// AllowInsecureTLS consents to requests that accept any certificate.
 	AllowInsecureTLS bool
 	Handlers         map[string]Handler
@@ -42,7 +44,7 @@ type Runner struct {
 	live   sync.WaitGroup
 }
 
-var _ job.Runner = (*Runner)(nil)
+var _ job.Adopter = (*Runner)(nil)
 
 // New makes a runner. It takes over neither the runner of commands nor the logs: their maker closes them.
 func New(o Options) *Runner {
@@ -133,4 +135,12 @@ func variable(e *job.Exec, name string) string {
 		}
 	}
 	return ""
+}
+
+// Adopt passes on what the runner of commands takes up again. What ran in this process ended with it.
+func (r *Runner) Adopt(ctx context.Context) ([]job.Adopted, error) {
+	if a, ok := r.Command.(job.Adopter); ok {
+		return a.Adopt(ctx)
+	}
+	return nil, nil
 }
