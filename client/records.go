@@ -14,7 +14,7 @@ func (c *Client) Records(ctx context.Context, f job.RecordFilter) (job.Page, err
 	var out job.Page
 	r := get(&out, "records").set("group", f.Group).set("task", f.Task).set("node", string(f.Node)).set("job", f.JobID)
 	r.set("trigger", string(f.Trigger)).set("since", stamp(f.Since)).set("until", stamp(f.Until))
-	r.set("limit", number(f.Limit)).set("cursor", f.Cursor)
+	r.set("search", f.Search).set("limit", number(f.Limit)).set("cursor", f.Cursor)
 	for _, o := range f.Outcome {
 		r.set("outcome", string(o))
 	}
@@ -45,6 +45,13 @@ func (c *Client) EachRecord(ctx context.Context, f job.RecordFilter) iter.Seq2[j
 			f.Cursor = page.Next
 		}
 	}
+}
+
+// Stats sums up records: one element without a division, else one for each day, node or task.
+func (c *Client) Stats(ctx context.Context, f job.StatsFilter) ([]job.Stats, error) {
+	var out []job.Stats
+	r := get(&out, "stats").set("group", f.Group).set("task", f.Task).set("node", string(f.Node)).set("by", string(f.By))
+	return out, c.do(ctx, r.set("since", stamp(f.From)).set("until", stamp(f.To)))
 }
 
 // Record reads one record, with its output.

@@ -53,13 +53,15 @@ type ApplyOptions struct {
 // TaskView is a task with what the system derives of it.
 type TaskView struct {
 	job.TaskEntry
-	Nodes   []job.NodeID         `json:"nodes"`             // to which it is bound
-	Next    []time.Time          `json:"next"`              // firings, soonest first; with jitter left out
-	Running int                  `json:"running"`           // runs alive now
-	Last    *job.ExecutionRecord `json:"last,omitempty"`    // the newest record, without its output
-	Placing []job.Placement      `json:"placing,omitempty"` // in the answer about one task alone
-	Stats   *job.Stats           `json:"stats,omitempty"`   // in the answer about one task alone
-	Timer   string               `json:"timer_text,omitempty"`
+	Nodes   []job.NodeID         `json:"nodes"`          // to which it is bound
+	Next    []time.Time          `json:"next"`           // firings, soonest first; with jitter left out
+	Running int                  `json:"running"`        // runs alive now
+	Last    *job.ExecutionRecord `json:"last,omitempty"` // the newest record, without its output
+	// LastUnknown says why nobody can tell now what is the newest record: history is away.
+	LastUnknown string          `json:"last_unknown,omitempty"`
+	Placing     []job.Placement `json:"placing,omitempty"` // in the answer about one task alone
+	Stats       *job.Stats      `json:"stats,omitempty"`   // in the answer about one task alone
+	Timer       string          `json:"timer_text,omitempty"`
 }
 
 // NodeView is a node with what the system derives of it.

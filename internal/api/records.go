@@ -20,6 +20,7 @@ type recordsInput struct {
 	Until   time.Time     `query:"until" doc:"Ended before this time"`
 	Limit   int           `query:"limit" minimum:"0" maximum:"1000" doc:"At most so many; default 100"`
 	Cursor  string        `query:"cursor" maxLength:"1024" doc:"The field next of the page before"`
+	Search  string        `query:"search" maxLength:"1024" doc:"With this text in the output, as far as it is kept, or in the reason; ASCII letters match in either case. A page may have few records, or none, and still a next"`
 	Output  bool          `query:"output" doc:"With output, results and attempts"`
 }
 
@@ -43,7 +44,7 @@ func (in *recordsInput) filter() (job.RecordFilter, error) {
 	}
 	return job.RecordFilter{
 		Group: in.Group, Task: in.Task, Node: job.NodeID(in.Node), JobID: in.Job, Outcome: in.Outcome, Trigger: in.Trigger,
-		Since: in.Since, Until: in.Until, Limit: in.Limit, Cursor: in.Cursor, WithOutput: in.Output,
+		Since: in.Since, Until: in.Until, Search: in.Search, Limit: in.Limit, Cursor: in.Cursor, WithOutput: in.Output,
 	}, f.Err("the filter is not valid")
 }
 
@@ -62,7 +63,34 @@ func texts[S ~string](words []S) []string {
 	return out
 }
 
+type statsInput struct {
+	JobFilter
+	Since time.Time   `query:"since" doc:"From the day, in UTC, of this time on"`
+	Until time.Time   `query:"until" doc:"Up to the day, in UTC, that ends at this time or has it within"`
+	By    job.StatsBy `query:"by" doc:"Divided by day, node or task; not at all without"`
+}
+
+func (in *statsInput) filter() (job.StatsFilter, error) {
+	if _, err := in.JobFilter.filter(); err != nil {
+		return job.StatsFilter{}, err
+	}
+	var f job.Faults
+	if !in.By.Valid() {
+		f.AddHint("by", wantOneOf(string(in.By), texts(job.StatsBys)), "statistics by %.40q are not kept", in.By)
+	}
+	return job.StatsFilter{Group: in.Group, Task: in.Task, Node: job.NodeID(in.Node), From: in.Since, To: in.Until, By: in.By}, f.Err("the filter is not valid")
+}
+
 func (s *server) recordRoutes(a huma.API) {
+	handle(s, a, route{http.MethodGet, "/stats", "list-stats", "Sum up records: counts, success, durations, percentiles", RoleViewer},
+		func(ctx context.Context, in *statsInput) (*answer[[]job.Stats], error) {
+			f, err := in.filter()
+			if err != nil {
+				return nil, err
+			}
+			stats, err := s.master.Stats(ctx, f)
+			return &answer[[]job.Stats]{list(stats)}, err
+		})
 	handle(s, a, route{http.MethodGet, "/records", "list-records", "List records, newest first", RoleViewer},
 		func(ctx context.Context, in *recordsInput) (*answer[job.Page], error) {
 			f, err := in.filter()

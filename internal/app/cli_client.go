@@ -75,6 +75,7 @@ type filters struct {
 	group, task, node string
 	outcomes          []string
 	since, until      string
+	search            string
 	limit             int
 }
 
@@ -89,6 +90,7 @@ func (f *filters) tasks(p *pflag.FlagSet) {
 
 func (f *filters) records(p *pflag.FlagSet) {
 	p.StringSliceVar(&f.outcomes, "outcome", nil, "only with these outcomes: success, failed, timeout, killed, lost, skipped, missed")
+	p.StringVar(&f.search, "search", "", "only with this text in the output, as far as it is kept, or in the reason")
 	p.StringVar(&f.since, "since", "", "only what ended since: 2h, 2026-12-01, or RFC 3339")
 	p.StringVar(&f.until, "until", "", "only what ended before: 2h, 2026-12-01, or RFC 3339")
 }
@@ -137,7 +139,7 @@ func (f *filters) jobs() (client.JobFilter, error) {
 // recordFilter is the filter of records.
 func (f *filters) recordFilter(now time.Time) (job.RecordFilter, error) {
 	err := f.names()
-	out := job.RecordFilter{Group: f.group, Task: f.task, Node: job.NodeID(f.node)}
+	out := job.RecordFilter{Group: f.group, Task: f.task, Node: job.NodeID(f.node), Search: f.search}
 	for _, o := range f.outcomes {
 		if !job.Outcome(o).Valid() {
 			return out, usagef(didYouMean(o, job.Outcomes), "--outcome %s is not known", o)

@@ -146,15 +146,11 @@ func (p *page) task(v *client.TaskView) {
 	}
 	p.line("Timer", v.Timer)
 	if v.Stats != nil {
-		var words []string
-		for _, o := range job.Outcomes {
-			if n := v.Stats.Count[o]; n > 0 {
-				words = append(words, fmt.Sprintf("%d %s", n, o))
-			}
-		}
-		p.line("Runs", strings.Join(words, ", "))
-		if v.Stats.AverageMS > 0 {
-			p.line("Average", short(time.Duration(v.Stats.AverageMS)*time.Millisecond))
+		p.line("Runs", countText(v.Stats.Count))
+		p.line("Success", percent(v.Stats.Success))
+		if s := v.Stats; s.Count[job.Success] > 0 {
+			p.line("Took", fmt.Sprintf("%s on average; half within %s, 90%% within %s, 99%% within %s, at most %s", short(millis(float64(s.AverageMS))),
+				short(millis(s.P50MS)), short(millis(s.P90MS)), short(millis(s.P99MS)), short(millis(float64(s.MaxMS)))))
 		}
 	}
 	if v.Running > 0 {
@@ -162,6 +158,9 @@ func (p *page) task(v *client.TaskView) {
 	}
 	if v.Last != nil {
 		p.line("Last", fmt.Sprintf("%s %s %s %s", recordName(v.Last), v.Last.Outcome, p.stamp(v.Last.EndTime), v.Last.Reason))
+	}
+	if v.LastUnknown != "" {
+		p.line("Last", "not known now: "+v.LastUnknown)
 	}
 	p.line("Created", p.stamp(v.CreatedAt))
 	p.line("Changed", fmt.Sprintf("%s, generation %d", p.stamp(v.UpdatedAt), v.Generation))

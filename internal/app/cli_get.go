@@ -77,13 +77,13 @@ func (l listing[T]) command(c *cli) *cobra.Command {
 
 func (c *cli) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "get KIND", Short: "List tasks, templates, jobs, nodes, records, processes, groups, configuration, masters or backfills",
+		Use: "get KIND", Short: "List tasks, templates, jobs, nodes, records, stats, processes, groups, configuration, masters or backfills",
 		Example: "  rota get tasks\n" +
 			"  rota get records --task nightly-backup --outcome failed --since 7d\n" +
 			"  rota get nodes -o json",
 	}
 	cmd.AddCommand(
-		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(), c.getTemplates(),
+		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getStats(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(), c.getTemplates(),
 		c.getBackfills(),
 	)
 	return kinds(cmd)
@@ -140,7 +140,11 @@ func (c *cli) getTasks() *cobra.Command {
 		flags: func(cmd *cobra.Command, f *filters) { f.groups(cmd.Flags()) },
 		list: func(ctx context.Context, cl *client.Client, f *filters, names []string) ([]client.TaskView, error) {
 			if len(names) == 0 {
-				return cl.Tasks(ctx, f.group, "")
+				list, err := cl.Tasks(ctx, f.group, "")
+				if len(list) > 0 && list[0].LastUnknown != "" {
+					c.sayf("how the last runs ended is not known now: %s", list[0].LastUnknown)
+				}
+				return list, err
 			}
 			return named(names, func(n string) (*client.TaskView, error) {
 				ref, err := parseRef(n)
@@ -198,7 +202,7 @@ func (c *cli) getNodes() *cobra.Command {
 func (c *cli) getRecords() *cobra.Command {
 	return listing[job.ExecutionRecord]{
 		use: "records [TASK#N…]", aliases: []string{"record", "rec", "r"}, short: "List records: how runs ended, newest first",
-		example: "  rota get records --task nightly-backup --outcome failed,timeout --since 7d\n  rota get records nightly-backup#142 -o yaml",
+		example: "  rota get records --task nightly-backup --outcome failed,timeout --since 7d\n  rota get records --search 'connection refused' --since 7d\n  rota get records nightly-backup#142 -o yaml",
 		flags: func(cmd *cobra.Command, f *filters) {
 			f.groups(cmd.Flags())
 			f.tasks(cmd.Flags())

@@ -42,14 +42,14 @@ func BenchmarkPage(b *testing.B) {
 	d, rows := large(b)
 	const tasks, nodes = 1000, 50
 	ctx := context.Background()
-	some := sample(rows/2, tasks, nodes)
+	some := sample(min(rows, filled)/2, tasks, nodes)
 	page := func(f job.RecordFilter) func() error {
 		return func() error { _, err := d.Records(ctx, f); return err }
 	}
 	stats := func(f job.StatsFilter) func() error {
 		return func() error { _, err := d.Stats(ctx, f); return err }
 	}
-	middle := place{some.EndTime.UnixMicro(), int64(rows / 2)}.cursor()
+	middle := place{epoch.Add(time.Duration(rows) * 50 * time.Millisecond).UnixMicro(), int64(rows / 2)}.cursor()
 	for _, c := range []struct {
 		name string
 		f    func() error
@@ -102,6 +102,9 @@ func BenchmarkPage(b *testing.B) {
 	}
 }
 
+// filled is how many records are inserted; the others are copies.
+const filled = 200_000
+
 // fillUp inserts a part of the records, and copies them to later times without the indexes, which are made anew.
 func fillUp(b *testing.B, d *DB, rows int) {
 	var have int
@@ -112,7 +115,7 @@ func fillUp(b *testing.B, d *DB, rows int) {
 		return
 	}
 	start := time.Now()
-	base := min(rows, 200_000)
+	base := min(rows, filled)
 	for i := have; i < base; i += 1000 {
 		recs := make([]job.ExecutionRecord, 1000)
 		for k := range recs {

@@ -75,6 +75,7 @@ func contract(t *testing.T, fresh func(t *testing.T, opt Options) *DB) {
 		{"statistics are made of older records", testSumUp},
 		{"latest is the newest of each task", testLatest},
 		{"pruning keeps what it must", testPrune},
+		{"no statement reads a table from end to end", testPlans},
 		{"pruning by size removes the oldest", testPruneSize},
 		{"pruning keeps what is held", testPruneHeld},
 		{"statistics outlive the records", testPruneStats},

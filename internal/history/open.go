@@ -38,6 +38,7 @@ type DB struct {
 	log         *slog.Logger
 	path        string // of SQLite's file
 	file        *fileLock
+	trace       func(text string, args []any) // set by tests before the first call
 
 	mu       sync.RWMutex // guards closed, and that calls grows only before it
 	closed   bool
@@ -196,6 +197,6 @@ func (d *DB) once(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) e
 }
 
 func (d *DB) query(text string, args ...any) *query {
-	q := &query{numbered: d.dialect == postgres}
+	q := &query{numbered: d.dialect == postgres, trace: d.trace}
 	return q.add(text, args...)
 }

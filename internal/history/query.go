@@ -13,6 +13,7 @@ type query struct {
 	text     strings.Builder
 	args     []any
 	numbered bool
+	trace    func(text string, args []any) // of tests: what is executed
 }
 
 // add appends text and the values of its marks, in their order. The text holds no ? but marks.
@@ -114,6 +115,9 @@ type runner interface {
 }
 
 func (q *query) exec(ctx context.Context, r runner) (int64, error) {
+	if q.trace != nil {
+		q.trace(q.text.String(), q.args)
+	}
 	res, err := r.ExecContext(ctx, q.text.String(), q.args...)
 	if err != nil {
 		return 0, err
@@ -123,6 +127,9 @@ func (q *query) exec(ctx context.Context, r runner) (int64, error) {
 
 // each calls scan for every row.
 func (q *query) each(ctx context.Context, r runner, scan func(*sql.Rows) error) error {
+	if q.trace != nil {
+		q.trace(q.text.String(), q.args)
+	}
 	rows, err := r.QueryContext(ctx, q.text.String(), q.args...)
 	if err != nil {
 		return err

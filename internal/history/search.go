@@ -15,8 +15,10 @@ import (
 // of, and makes storing a record, which happens always, dearer for the sake of a search, which happens seldom. Instead a page
 // looks at a bounded part, and says where the next one goes on.
 const (
-	searchedRecords = 10_000   // how many records a page looks at
+	searchedRecords = 10_000   // how many records a page looks at, where they lie together
+	searchScattered = 4        // one that lies apart from the one before it, such as a task's among many, counts as so many
 	searchedBytes   = 16 << 20 // how many bytes of texts, beyond which it begins no further chunk
+	searchNear      = 20       // apart by more than this in the order of storing, records are not read from the same pages
 	searchChunk     = 500      // how many records a statement reads
 )
 
@@ -41,6 +43,11 @@ func (d *DB) search(ctx context.Context, p prefix, w window, f job.RecordFilter,
 		for _, k := range keys {
 			if hits[k.seq] && len(found) < limit {
 				found = append(found, k)
+			}
+		}
+		for i, k := range keys {
+			if i > 0 && keys[i-1].seq-k.seq > searchNear {
+				records += searchScattered - 1
 			}
 		}
 		records, read = records+len(keys), read+n

@@ -195,14 +195,14 @@ func (d *DB) daysOf(f job.StatsFilter, from, to int64) *query {
 	var q *query
 	switch {
 	case f.Node != "":
-		q = d.query(`SELECT t.grp, t.name, s.day, s.node, s.body FROM (SELECT DISTINCT task FROM jobs WHERE node = ?) j
-			JOIN tasks t ON t.id = j.task JOIN node_days s ON s.task = j.task AND s.node = ?`, string(f.Node), string(f.Node))
+		q = d.query(`SELECT t.grp, t.name, x.day, x.node, x.body FROM (SELECT DISTINCT task FROM jobs WHERE node = ?) m
+			JOIN tasks t ON t.id = m.task JOIN node_days x ON x.task = m.task AND x.node = ?`, string(f.Node), string(f.Node))
 	case f.By == job.ByNode:
-		q = d.query("SELECT t.grp, t.name, s.day, s.node, s.body FROM tasks t JOIN node_days s ON s.task = t.id")
+		q = d.query("SELECT t.grp, t.name, x.day, x.node, x.body FROM tasks t JOIN node_days x ON x.task = t.id")
 	default:
-		q = d.query("SELECT t.grp, t.name, s.day, '', s.body FROM tasks t JOIN task_days s ON s.task = t.id")
+		q = d.query("SELECT t.grp, t.name, x.day, '', x.body FROM tasks t JOIN task_days x ON x.task = t.id")
 	}
-	q.add(" WHERE s.day >= ? AND s.day < ?", from, to)
+	q.add(" WHERE x.day >= ? AND x.day < ?", from, to)
 	if f.Task != "" {
 		q.add(" AND t.name = ?", f.Task)
 	}

@@ -227,7 +227,7 @@ func (m *Master) prune(ctx context.Context) {
 		return
 	}
 	for {
-		n, err := m.History.Prune(ctx, m.Retention, m.Now())
+		n, err := m.History.Prune(ctx, m.retention(), m.Now())
 		switch {
 		case ctx.Err() != nil:
 			return

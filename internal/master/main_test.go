@@ -195,6 +195,22 @@ func (h *faulty) Record(ctx context.Context, id string) (rec job.ExecutionRecord
 	return rec, err
 }
 
+func (h *faulty) Latest(ctx context.Context, refs ...job.TaskRef) (recs map[job.TaskRef]job.ExecutionRecord, err error) {
+	err = h.call("latest", func() error {
+		recs, err = h.History.Latest(ctx, refs...)
+		return err
+	})
+	return recs, err
+}
+
+func (h *faulty) Stats(ctx context.Context, f job.StatsFilter) (st []job.Stats, err error) {
+	err = h.call("stats", func() error {
+		st, err = h.History.Stats(ctx, f)
+		return err
+	})
+	return st, err
+}
+
 func (h *faulty) Ping(ctx context.Context) error {
 	return h.call("ping", func() error { return h.History.Ping(ctx) })
 }

@@ -27,18 +27,23 @@ func (m *Master) Tasks(ctx context.Context, group, name string) ([]TaskView, err
 	return views, m.complete(ctx, views)
 }
 
-// complete adds to the views what needs no lock: the next firings, and the latest records.
+// complete adds to the views what needs no lock: the next firings, and the latest records, or why those are not known.
 func (m *Master) complete(ctx context.Context, views []TaskView) error {
 	refs := make([]job.TaskRef, len(views))
 	for i := range views {
 		refs[i] = views[i].Ref()
 	}
-	latest, err := m.latest(ctx, refs)
+	var latest map[job.TaskRef]job.ExecutionRecord
+	unknown, err := m.ask(ctx, func(ctx context.Context) (err error) {
+		latest, err = m.latest(ctx, refs)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	for i := range views {
 		v := &views[i]
+		v.LastUnknown = unknown
 		v.Next = m.firings(&v.TaskEntry, previewed)
 		if r, ok := latest[v.Ref()]; ok {
 			v.Last = &r
@@ -66,11 +71,18 @@ func (m *Master) Task(ctx context.Context, ref job.TaskRef) (*TaskView, error) {
 	}
 	v := &views[0]
 	m.view.with(func() { v.Placing = m.view.state.Explain(ref) })
-	stats, err := m.History.Stats(ctx, job.StatsFilter{Group: ref.Group, Task: ref.Name})
-	if err != nil {
-		return nil, err
+	if v.LastUnknown == "" {
+		v.LastUnknown, err = m.ask(ctx, func(ctx context.Context) error {
+			stats, err := m.Stats(ctx, job.StatsFilter{Group: ref.Group, Task: ref.Name})
+			if err == nil {
+				v.Stats = &stats[0]
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	v.Stats = &stats[0]
 	if r := v.Task.Rule(); r.Mode == job.Cycle && r.Valid() == nil {
 		v.Timer = r.Schedule.Describe()
 	}
@@ -171,29 +183,66 @@ func (m *Master) Jobs(ctx context.Context, f JobFilter) ([]*job.Job, error) {
 	slices.SortFunc(jobs, func(a, b *job.Job) int {
 		return cmp.Or(compareRefs(a.Ref(), b.Ref()), cmp.Compare(a.NodeID, b.NodeID))
 	})
-	return jobs, m.standing(ctx, jobs, refs)
+	var past *past
+	unknown, err := m.ask(ctx, func(ctx context.Context) (err error) {
+		past, err = m.past(ctx, jobs, refs)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.standing(jobs, past, unknown != "")
+	return jobs, nil
 }
 
-// detailed is up to how many jobs, and tasks, an answer looks each up in history.
+// detailed is up to how many jobs an answer looks each up in history.
 const detailed = 200
 
-// standing fills in the latest run and the average time of jobs: of each when they are few, else of those
-// of which the task's latest record tells.
-func (m *Master) standing(ctx context.Context, jobs []*job.Job, refs map[job.TaskRef]bool) error {
-	latest, err := m.latest(ctx, slices.Collect(maps.Keys(refs)))
+// past is what history tells of jobs.
+type past struct {
+	last    map[string]job.ExecutionRecord // by job
+	average map[job.TaskRef]int64
+}
+
+// past reads the latest run and the average time of jobs: of each when they are few, else of those of which the
+// task's latest record tells.
+func (m *Master) past(ctx context.Context, jobs []*job.Job, refs map[job.TaskRef]bool) (*past, error) {
+	p := &past{last: map[string]job.ExecutionRecord{}, average: map[job.TaskRef]int64{}}
+	if len(refs) == 0 {
+		return p, nil
+	}
+	names := slices.Collect(maps.Keys(refs))
+	latest, err := m.latest(ctx, names)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	average := map[job.TaskRef]int64{}
-	if len(refs) > 0 {
-		totals, err := m.History.Totals(ctx, slices.Collect(maps.Keys(refs))...)
-		if err != nil {
-			return err
+	totals, err := m.History.Totals(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	for ref, t := range totals {
+		p.average[ref] = t.AverageMS
+	}
+	for _, j := range jobs {
+		r, ok := latest[j.Ref()]
+		if ok && r.JobID != j.ID && len(jobs) <= detailed {
+			page, err := m.History.Records(ctx, job.RecordFilter{JobID: j.ID, Limit: 1})
+			if err != nil {
+				return nil, err
+			}
+			if ok = len(page.Records) > 0; ok {
+				r = page.Records[0]
+			}
 		}
-		for ref, t := range totals {
-			average[ref] = t.AverageMS
+		if ok && r.JobID == j.ID {
+			p.last[j.ID] = r
 		}
 	}
+	return p, nil
+}
+
+// standing fills in how jobs stand, as far as it is known.
+func (m *Master) standing(jobs []*job.Job, p *past, unknown bool) {
 	alive := map[string]*job.Process{}
 	m.view.with(func() {
 		for _, p := range m.view.processes {
@@ -201,26 +250,19 @@ func (m *Master) standing(ctx context.Context, jobs []*job.Job, refs map[job.Tas
 		}
 	})
 	for _, j := range jobs {
-		j.AvgTime = average[j.Ref()]
-		if p := alive[j.ID]; p != nil {
-			j.RunStatus = &job.RunStatus{Status: string(job.StateRunning), StartTime: p.Time, RecordID: string(p.Run)}
+		if r := alive[j.ID]; r != nil {
+			j.RunStatus = &job.RunStatus{Status: string(job.StateRunning), StartTime: r.Time, RecordID: string(r.Run)}
+		} else if unknown {
+			j.RunStatus = &job.RunStatus{Status: "unknown"}
+		}
+		if unknown {
 			continue
 		}
-		r, ok := latest[j.Ref()]
-		if ok && r.JobID != j.ID && len(jobs) <= detailed {
-			page, err := m.History.Records(ctx, job.RecordFilter{JobID: j.ID, Limit: 1})
-			if err != nil {
-				return err
-			}
-			if ok = len(page.Records) > 0; ok {
-				r = page.Records[0]
-			}
-		}
-		if ok && r.JobID == j.ID {
+		j.AvgTime = p.average[j.Ref()]
+		if r, ok := p.last[j.ID]; ok && j.RunStatus == nil {
 			j.RunStatus = &job.RunStatus{Status: string(r.Outcome), StartTime: r.BeginTime, EndTime: r.EndTime, RecordID: r.ID}
 		}
 	}
-	return nil
 }
 
 // Processes lists the runs that are alive.
