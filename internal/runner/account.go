@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,16 +25,28 @@ type account struct {
 	uid    int
 	gid    int
 	groups []uint32 // all supplementary ones
+	nss    bool     // the name services were asked
 	// cred is what the child has to become; nil if it is already.
 	cred *syscall.Credential
 }
 
-// accounts looks users up in /etc/passwd and /etc/group and remembers them until those files change.
+// accounts looks users up and remembers them: those of /etc/passwd and /etc/group until those files change, those that only the
+// system's name services know (LDAP and the like) for nssMemory. Its zero value is ready.
 type accounts struct {
+	search string // where getent and id are; empty: DefaultPath
+
 	mu    sync.Mutex
 	stamp [2]unix.Stat_t
-	known map[string]*account
+	known map[string]remembered
 }
+
+type remembered struct {
+	*account
+	until time.Time // zero: until the files change
+}
+
+// nssMemory is how long an answer of the name services is believed.
+const nssMemory = time.Minute
 
 // lookup finds the account of a login name or uid; the empty name is that of the agent itself.
 func (a *accounts) lookup(name string) (*account, error) {
@@ -45,22 +58,31 @@ func (a *accounts) lookup(name string) (*account, error) {
 		}
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	if stamp != a.stamp || a.known == nil {
-		a.stamp, a.known = stamp, map[string]*account{}
+		a.stamp, a.known = stamp, map[string]remembered{}
 	}
-	if acc := a.known[name]; acc != nil {
-		return acc, nil
+	have := a.known[name]
+	a.mu.Unlock()
+	if have.account != nil && (have.until.IsZero() || time.Now().Before(have.until)) {
+		return have.account, nil
 	}
-	acc, err := find(name)
+	acc, err := a.find(name) // name services may be slow: nobody else waits for them
 	if err != nil {
 		return nil, err
 	}
-	a.known[name] = acc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if stamp == a.stamp {
+		have = remembered{account: acc}
+		if acc.nss {
+			have.until = time.Now().Add(nssMemory)
+		}
+		a.known[name] = have
+	}
 	return acc, nil
 }
 
-func find(name string) (*account, error) {
+func (a *accounts) find(name string) (*account, error) {
 	if name == "" {
 		return self(), nil
 	}
@@ -72,17 +94,30 @@ func find(name string) (*account, error) {
 	}
 	var noUser user.UnknownUserError
 	var noID user.UnknownUserIdError
+	nss := false
 	if errors.As(err, &noUser) || errors.As(err, &noID) {
-		return nil, job.Errorf(job.CodeInvalid, "user %q is not in this node's /etc/passwd", name).
-			WithHint("create the user, or name one that exists here (getent passwd); accounts of directory services are not seen")
+		if u, err = a.passwd(name); err != nil {
+			return nil, err
+		}
+		nss = true
 	}
 	if err != nil {
 		return nil, job.Errorf(job.CodeUnavailable, "look up user %q: %w", name, err)
 	}
-	acc, err := fromUser(u)
+	var ids []string
+	if nss = nss || groupsElsewhere(); nss {
+		ids, err = a.groups(u)
+	} else {
+		ids, err = u.GroupIds()
+	}
+	var acc *account
+	if err == nil {
+		acc, err = fromUser(u, ids)
+	}
 	if err != nil {
 		return nil, job.Errorf(job.CodeUnavailable, "look up the groups of user %q: %w", name, err)
 	}
+	acc.nss = nss
 	acc.become()
 	return acc, nil
 }
@@ -91,14 +126,16 @@ func find(name string) (*account, error) {
 func self() *account {
 	uid := os.Geteuid()
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		if acc, err := fromUser(u); err == nil {
-			return acc
+		if ids, err := u.GroupIds(); err == nil {
+			if acc, err := fromUser(u, ids); err == nil {
+				return acc
+			}
 		}
 	}
 	return &account{name: strconv.Itoa(uid), home: "/", uid: uid, gid: os.Getegid()}
 }
 
-func fromUser(u *user.User) (*account, error) {
+func fromUser(u *user.User, ids []string) (*account, error) {
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
 		return nil, fmt.Errorf("uid: %w", err)
@@ -106,10 +143,6 @@ func fromUser(u *user.User) (*account, error) {
 	gid, err := strconv.ParseUint(u.Gid, 10, 32)
 	if err != nil {
 		return nil, fmt.Errorf("gid: %w", err)
-	}
-	ids, err := u.GroupIds()
-	if err != nil {
-		return nil, err
 	}
 	acc := &account{name: u.Username, home: u.HomeDir, uid: int(uid), gid: int(gid)}
 	for _, id := range ids {

@@ -22,7 +22,7 @@ type Resolved struct {
 // Resolve finds out whom an execution would run as and, where that is wanted, its program and its directory, by the same
 // rules as a start, and executes nothing. An error says why it can't be found out.
 func Resolve(e job.Exec, command, dir bool) (Resolved, error) {
-	acc, err := find(e.User)
+	acc, err := new(accounts).find(e.User)
 	if err != nil {
 		return Resolved{}, err
 	}

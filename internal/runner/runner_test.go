@@ -154,8 +154,8 @@ func TestWhatCannotStartIsExplained(t *testing.T) {
 		"missing directory":      {job.Exec{Argv: []string{"true"}, Dir: dir + "/none"}, "directory " + dir + "/none does not exist"},
 		"relative, no directory": {job.Exec{Argv: []string{"./x"}, Dir: dir + "/none"}, "directory " + dir + "/none does not exist"},
 		"file as directory":      {job.Exec{Argv: []string{"true"}, Dir: plain}, "is not a directory"},
-		"unknown user":           {job.Exec{Argv: []string{"true"}, User: "no-such-user"}, `user "no-such-user" is not in this node's /etc/passwd`},
-		"unknown uid":            {job.Exec{Argv: []string{"true"}, User: "4123456"}, `user "4123456" is not`},
+		"unknown user":           {job.Exec{Argv: []string{"true"}, User: "no-such-user"}, `user "no-such-user" does not exist on this node`},
+		"unknown uid":            {job.Exec{Argv: []string{"true"}, User: "4123456"}, `user "4123456" does not exist`},
 		"too large":              {job.Exec{Argv: []string{"true", strings.Repeat("x", 3<<20)}}, "larger than the kernel takes"},
 	} {
 		x, err := r.Start(t.Context(), c.exec)

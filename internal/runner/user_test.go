@@ -84,6 +84,50 @@ func TestTheAgentsOwnUser(t *testing.T) {
 	}
 }
 
+// Users that only the system's name services know have all their groups too.
+func TestUserOfTheNameServices(t *testing.T) {
+	needsRoot(t)
+	r := newRunner(t, Options{})
+	tools, asked := t.TempDir(), t.TempDir()+"/asked"
+	for name, script := range map[string]string{
+		"getent": `echo "$@" >>` + asked + `; [ "$3" = ldap.user ] || [ "$3" = 54321 ] || exit 2; echo 'ldap.user:*:54321:54320:A User:/:/bin/zsh'`,
+		"id":     `[ "$*" = "-G -- ldap.user" ] && echo 54320 777 888`,
+	} {
+		if err := os.WriteFile(tools+"/"+name, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.users.search = tools
+	for _, name := range []string{"ldap.user", "54321", "ldap.user"} {
+		e := sh("id -u; id -g; id -G; echo $USER $LOGNAME $HOME $SHELL")
+		e.User = name
+		if x := run(t, r, e); string(x.Output) != "54321\n54320\n54320 777 888\nldap.user ldap.user / /bin/sh\n" {
+			t.Errorf("%s: got %q, %+v", name, x.Output, x)
+		}
+	}
+	if b, err := os.ReadFile(asked); err != nil || string(b) != "passwd -- ldap.user\npasswd -- 54321\n" {
+		t.Errorf("asked for %q, %v", b, err)
+	}
+	mark := t.TempDir() + "/ran"
+	for _, name := range []string{"nobody-knows", "-x", "4294967295999"} {
+		_, err := r.Start(t.Context(), job.Exec{Argv: []string{"touch", mark}, User: name})
+		if job.CodeOf(err) != job.CodeInvalid || !strings.Contains(err.Error(), fmt.Sprintf("user %q does not exist on this node", name)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("it started all the same")
+	}
+	for text, want := range map[string]bool{
+		"": false, "group: files systemd\n": false, "group:  files [SUCCESS=merge] systemd # ldap": false, "passwd: files sss\n": false,
+		"group: files sss\n": true, "initgroups: files ldap": true,
+	} {
+		if got := sourcesElsewhere(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 func TestWhatAUserMayNot(t *testing.T) {
 	needsRoot(t)
 	r := newRunner(t, Options{})
