@@ -18,6 +18,8 @@ type Config struct {
 	Key      string `json:"key"`
 	Value    string `json:"value"`
 	Revision int64  `json:"revision,omitempty"` // the store's, of the version that was read
+	// AsOf is the revision of the record whose result set it, as it came from its node; 0: a person did.
+	AsOf int64 `json:"as_of,omitempty"`
 }
 
 // Token is an API token. Only the hash of its secret is kept.

@@ -113,6 +113,34 @@ func DeleteRecord(node job.NodeID, id string, rev int64) Op {
 	return deleteOp(recordKeys, rev, string(node), id)
 }
 
+// LoseClaim writes the record of a claim whose holder is gone, as long as the claim stands as it was read and its node has not
+// handed over a record itself.
+func LoseClaim(c *job.Claim, r *job.ExecutionRecord) Op {
+	op := putOp(recordKind, r, 0)
+	claim, err := claimKeys.key(c.Task.Group, c.Task.Name, job.FormatInstant(c.Instant))
+	if op.err = cmp.Or(op.err, err); op.err != nil {
+		return Op{err: op.err}
+	}
+	op.when = append(op.when, madeAt(claim, c.Fence))
+	return op
+}
+
+// WhileTask is the op where the task is still the version of that revision.
+func (op Op) WhileTask(ref job.TaskRef, rev int64) Op {
+	return op.while(taskKeys, rev, ref.Group, ref.Name)
+}
+
+// WhileCalendar is the op where the calendar is still the version of that revision.
+func (op Op) WhileCalendar(name string, rev int64) Op { return op.while(calendarKeys, rev, name) }
+
+func (op Op) while(l layout, rev int64, parts ...string) Op {
+	key, err := l.key(parts...)
+	if op.err = cmp.Or(op.err, err); err == nil {
+		op.when = append(slices.Clip(op.when), atRevision(key, rev))
+	}
+	return op
+}
+
 // InitFloor sets the first floor of an interval or alone task: instants up to at cannot be claimed, later
 // ones can. It is not done where there is a floor already.
 func InitFloor(task job.TaskRef, at time.Time) Op {

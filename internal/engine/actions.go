@@ -38,14 +38,19 @@ type (
 	}
 	// Settle raises a task's floor. With a record, the instants up to To did not run: there must be no claim between
 	// From and To, and the record is put in the same transaction. Without one, they are in history, and
-	// their claims are removed.
+	// their claims are removed. What is due is said by the task and its calendars, which must still be of those revisions.
 	Settle struct {
-		Task     job.TaskRef
-		From, To time.Time
-		Record   *job.ExecutionRecord
+		Task      job.TaskRef
+		From, To  time.Time
+		Record    *job.ExecutionRecord
+		Revision  int64
+		Calendars map[string]int64
 	}
-	// PutRecord hands a record to history.
-	PutRecord struct{ Record *job.ExecutionRecord }
+	// PutRecord hands over the record of a claim whose holder is gone, while the claim stands and there is no other record of it.
+	PutRecord struct {
+		Record *job.ExecutionRecord
+		Claim  *job.Claim
+	}
 	// DropTask removes the claims and the floor of a task that was deleted, or whose instants are not claimed any more.
 	DropTask struct {
 		Task  job.TaskRef
@@ -58,7 +63,7 @@ type (
 		On   job.NodeID
 	}
 	// SetConfig and SetCondition are what a result asked for.
-	SetConfig    struct{ Group, Key, Value string }
+	SetConfig    struct{ Group, Key, Value, Record string }
 	SetCondition struct {
 		Node   job.NodeID
 		Type   string

@@ -118,7 +118,7 @@ func (s *State) holders(t *task, now time.Time) (lost Action, next time.Time) {
 			}
 			dead := latest(c.away, s.began).Add(s.patience())
 			if !now.Before(dead) {
-				return PutRecord{Record: lostRecord(t, c.by, now)}, time.Time{}
+				return PutRecord{Record: lostRecord(t, c.by, now), Claim: c.by}, time.Time{}
 			}
 			if dead.Before(look) {
 				look = dead
@@ -154,9 +154,22 @@ func (s *State) walk(t *task, now time.Time) (Action, time.Time) {
 		settled, i = i, t.after(i)
 	}
 	if !settled.IsZero() {
-		return Settle{Task: t.ref, From: a.floor, To: settled}, now.Add(s.poll())
+		return s.settle(t, settled, nil), now.Add(s.poll())
 	}
 	return s.settleGap(t, first, to, now)
+}
+
+func (s *State) settle(t *task, to time.Time, rec *job.ExecutionRecord) Settle {
+	a := Settle{Task: t.ref, From: t.account.floor, To: to, Record: rec, Revision: t.written.Revision}
+	for _, name := range t.calendars {
+		if c := s.calendars[name]; c != nil {
+			if a.Calendars == nil {
+				a.Calendars = map[string]int64{}
+			}
+			a.Calendars[name] = c.Revision
+		}
+	}
+	return a
 }
 
 // settleGap closes the unclaimed instants at the head of those above the floor, as far as nobody may claim them.
@@ -193,7 +206,7 @@ func (s *State) settleGap(t *task, first, to, now time.Time) (Action, time.Time)
 		rec.ID = string(job.CauseID("instants "+job.FormatInstant(first)+" "+job.FormatInstant(last), t.ref.String()))
 		rec.Count, rec.Until = count, last
 	}
-	return Settle{Task: t.ref, From: a.floor, To: last, Record: rec}, now.Add(s.poll())
+	return s.settle(t, last, rec), now.Add(s.poll())
 }
 
 // gapRecord says why an instant did not run.
@@ -223,9 +236,10 @@ type closing struct {
 // deadline, whose nodes try to claim until then. A deadline ends all waiting.
 func (s *State) closing(t *task) closing {
 	spec := &t.entry.Task
-	c := closing{began: s.began.Add(s.patience()), grace: spec.Jitter.Std() + s.lease}
+	behind := s.behind(t)
+	c := closing{began: s.began.Add(s.patience()), grace: behind + spec.Jitter.Std() + s.lease}
 	if spec.Deadline > 0 {
-		c.deadline = spec.Jitter.Std() + spec.Deadline.Std() + s.lease
+		c.deadline = behind + spec.Jitter.Std() + spec.Deadline.Std() + s.lease
 	}
 	if spec.Deadline == 0 && (spec.Catchup == job.CatchupNone || spec.Catchup == "") {
 		return c

@@ -83,6 +83,7 @@ func (e NodePut) apply(s *State) {
 	n := s.node(e.Node.ID)
 	old := n.node
 	n.node = e.Node
+	delete(s.unreadable, n.id)
 	if old != nil && old.Cordoned == e.Node.Cordoned && maps.Equal(old.Labels, e.Node.Labels) {
 		return
 	}
@@ -91,6 +92,10 @@ func (e NodePut) apply(s *State) {
 }
 
 func (e NodeDeleted) apply(s *State) {
+	if _, was := s.unreadable[e.Node]; was {
+		delete(s.unreadable, e.Node)
+		s.dirtyNodes[e.Node] = struct{}{}
+	}
 	n := s.nodes[e.Node]
 	if n == nil {
 		return
@@ -101,6 +106,13 @@ func (e NodeDeleted) apply(s *State) {
 		delete(s.nodes, e.Node)
 	}
 	s.dirtyNodes[e.Node] = struct{}{}
+}
+
+func (e NodeUnreadable) apply(s *State) {
+	if n := s.nodes[e.Node]; n == nil || n.node == nil { // else what was known of it goes on
+		s.unreadable[e.Node] = struct{}{}
+		s.dirtyNodes[e.Node] = struct{}{}
+	}
 }
 
 // relabel keeps the index of labels.
@@ -138,6 +150,7 @@ func (e NodeOffline) apply(s *State) {
 		return
 	}
 	n.presence, n.changed = nil, e.At
+	delete(s.slow, e.Node)
 	if n.node == nil {
 		delete(s.nodes, e.Node)
 	}

@@ -222,7 +222,7 @@ func (c *checks) placed() {
 		}
 		for id, n := range w.nodes {
 			named := len(e.Task.Nodes) == 0 || slices.Contains(e.Task.Nodes, id)
-			if named && !n.Cordoned && e.Task.Rule().Matches(n) && !slices.Contains(on, id) {
+			if named && !n.Cordoned && !w.unreadable[id] && e.Task.Rule().Matches(n) && !slices.Contains(on, id) {
 				c.fail("there is no job of %s on %s", ref, id)
 			}
 		}

@@ -192,12 +192,18 @@ func (s *State) fate(d *job.Dispatch, now time.Time) (job.Outcome, string) {
 		return "", "" // its node, alive, says how it ended, also after a restart
 	case d.Backfill != "" && s.cancelled(d.Backfill):
 		return job.Skipped, "its backfill was cancelled before it started"
-	case gone && d.Trigger != job.TriggerRetry && d.Trigger != job.TriggerBackfill: // what is made up for waits for its node
+	case gone && !waits(d.Trigger):
 		return job.Missed, fmt.Sprintf("node %s went away before it started", d.Node)
 	case !d.NotAfter.IsZero() && now.Sub(d.NotAfter) > s.lease:
 		return job.Missed, fmt.Sprintf("it did not start by %s", d.NotAfter.Format(time.RFC3339))
 	}
 	return "", ""
+}
+
+// waits tells whether a run waits for a node that is away, as long as it may start: what is made up for, and what follows from
+// a record, which nobody would ask for again.
+func waits(t job.Trigger) bool {
+	return t == job.TriggerRetry || t == job.TriggerBackfill || t == job.TriggerNext
 }
 
 // DispatchRecord is the record of a dispatch that ended without an execution to tell of.

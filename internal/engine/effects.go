@@ -75,7 +75,7 @@ func (s *State) carryOut(t *task, rec *job.ExecutionRecord, res *job.Result, now
 		case !allowed(allow.Config, key):
 			refused = append(refused, "configuration "+key+": not in allow.config")
 		default:
-			actions = append(actions, SetConfig{group, key, value})
+			actions = append(actions, SetConfig{Group: group, Key: key, Value: value, Record: rec.ID})
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(res.Global)) {
@@ -95,7 +95,7 @@ func (s *State) carryOut(t *task, rec *job.ExecutionRecord, res *job.Result, now
 			refused = append(refused, "condition "+c.Type+": not in allow.conditions")
 			continue
 		}
-		actions = append(actions, SetCondition{rec.Node, c.Type, c.Status})
+		actions = append(actions, SetCondition{Node: rec.Node, Type: c.Type, Status: c.Status})
 	}
 	for _, name := range res.NextTasks {
 		acts, why := s.next(t, rec, name, now)
@@ -122,7 +122,7 @@ func (s *State) next(t *task, rec *job.ExecutionRecord, name string, now time.Ti
 	if !own && !allowed(t.entry.Task.Allow.Next, ref.String()) {
 		return nil, "not in allow.next"
 	}
-	r := Request{Task: ref, Key: "next/" + rec.ID, Trigger: job.TriggerNext, Cause: "record " + rec.ID}
+	r := Request{Task: ref, Key: "next/" + rec.ID, Trigger: job.TriggerNext, Cause: "record " + rec.ID, wait: true}
 	if rec.Node != "" {
 		r.Nodes = []job.NodeID{rec.Node}
 	}

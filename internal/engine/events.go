@@ -20,6 +20,13 @@ type (
 	TaskUnreadable struct{ Task job.TaskRef }
 	NodePut        struct{ Node *job.Node }
 	NodeDeleted    struct{ Node job.NodeID }
+	// NodeUnreadable tells that a node's document is there and can't be read: what is bound to it stays so until it can.
+	NodeUnreadable struct{ Node job.NodeID }
+	// NodeClock tells how far a node's clock is behind that of whoever plans.
+	NodeClock struct {
+		Node   job.NodeID
+		Behind time.Duration
+	}
 	// NodeOnline and NodeOffline tell of a node's presence, and when it was seen to change.
 	NodeOnline struct {
 		Presence *job.Presence

@@ -102,7 +102,11 @@ func (w *world) relist() {
 		m.state.Apply(engine.TaskPut{Entry: w.tasks[ref]})
 	}
 	for _, n := range w.nodes {
-		m.state.Apply(engine.NodePut{Node: n})
+		if w.unreadable[n.ID] {
+			m.state.Apply(engine.NodeUnreadable{Node: n.ID})
+		} else {
+			m.state.Apply(engine.NodePut{Node: n})
+		}
 	}
 	for _, p := range w.online {
 		m.state.Apply(engine.NodeOnline{Presence: p, At: w.now})
@@ -141,11 +145,6 @@ func (w *world) plan(n int) (actions []engine.Action, refused int) {
 			break
 		}
 		if a = w.bug.bend(w, a); a == nil {
-			continue
-		}
-		if p, ok := a.(engine.PutRecord); ok {
-			w.act("%s", w.describe(a))
-			w.handle(p.Record)
 			continue
 		}
 		done := w.do(a)

@@ -25,6 +25,9 @@ func (s *State) touched(t *task) bool {
 // matches tells whether a task belongs on a node. A cordoned node keeps what it has and gets nothing new.
 func (s *State) matches(t *task, id job.NodeID, bound bool) bool {
 	n := s.nodes[id]
+	if _, opaque := s.unreadable[id]; opaque {
+		return bound
+	}
 	if t.rule == nil || n == nil || n.node == nil || n.node.Cordoned && !bound {
 		return false
 	}
@@ -59,8 +62,19 @@ func (s *State) selected(t *task) []job.NodeID {
 			add(id)
 		}
 	}
+	on = append(on, s.opaque(t)...)
 	slices.Sort(on)
 	return slices.Compact(on)
+}
+
+// opaque are the nodes with the task whose documents can't be read.
+func (s *State) opaque(t *task) (ids []job.NodeID) {
+	for id := range s.unreadable {
+		if _, bound := t.jobs[id]; bound {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // fewest are the nodes that carry the rarest of some labels.

@@ -120,7 +120,8 @@ func words(line string) []string {
 
 // run does one command:
 //
-//	node ID [LABEL=VALUE…], cordon ID, uncordon ID, delete-node ID, online ID [SESSION], offline ID
+//	node ID [LABEL=VALUE…], cordon ID, uncordon ID, delete-node ID, unreadable-node ID, online ID [SESSION], offline ID
+//	clock-behind ID DURATION    how far a node's clock is behind the leader's
 //	task NAME [FIELD=VALUE…], pause NAME, resume NAME, delete NAME, config [GROUP/]KEY=VALUE
 //	claim NODE TASK TIME, record NODE TASK TIME OUTCOME [RESULT]    what a node does with an instant
 //	run TASK [key=K] [nodes=A,B], start RUN, end RUN OUTCOME [RESULT]
@@ -134,6 +135,7 @@ func (s *scenario) run(line string) {
 	w, id := s.w, job.NodeID(args[1])
 	switch args[0] {
 	case "node":
+		delete(w.unreadable, id)
 		n := &job.Node{ID: id, Labels: map[string]string{}, CreatedAt: w.now}
 		if old := w.nodes[id]; old != nil {
 			n.CreatedAt = old.CreatedAt
@@ -150,6 +152,11 @@ func (s *scenario) run(line string) {
 		w.putNode(n)
 	case "delete-node":
 		w.deleteNode(id)
+	case "unreadable-node": // its document, from here on
+		w.unreadable[id] = true
+		w.tell(nodes, string(id), engine.NodeUnreadable{Node: id})
+	case "clock-behind":
+		w.tell(presences, string(id), engine.NodeClock{Node: id, Behind: s.duration(args[2])})
 	case "online":
 		w.join(id, orElse(args[2], string(id)+".1"))
 	case "offline":

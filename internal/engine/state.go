@@ -31,6 +31,8 @@ type State struct {
 	naming     map[string]map[*task]struct{} // the tasks whose values name a configuration
 	calendars  map[string]*job.CalendarEntry
 	excluding  map[string]map[*task]struct{} // the tasks that name a calendar, known or not
+	slow       map[job.NodeID]time.Duration  // how far clocks are behind, where it matters; see clocks.go
+	unreadable map[job.NodeID]struct{}       // nodes whose documents can't be read here, and were not before
 	wishes     map[dispatchKey]*wish         // of runs that wait for the end of another; see replace.go
 
 	began   time.Time // since when the state is watched: nobody is judged for an absence from before
@@ -68,7 +70,7 @@ type jobState struct {
 
 type node struct {
 	id       job.NodeID
-	node     *job.Node     // nil: known by its presence alone
+	node     *job.Node     // nil: known by its presence alone, or unreadable
 	presence *job.Presence // nil: offline
 	changed  time.Time     // when the presence came, went, or became another session's
 }
@@ -92,7 +94,7 @@ func New(o Options) *State {
 		tasks: map[job.TaskRef]*task{}, nodes: map[job.NodeID]*node{}, labelled: map[label]map[job.NodeID]struct{}{},
 		byHash: map[string]*task{}, dispatches: map[dispatchKey]*job.Dispatch{}, waiting: map[job.NodeID]int{}, backfills: map[string]*backfill{},
 		config: map[configKey]string{}, naming: map[string]map[*task]struct{}{},
-		calendars: map[string]*job.CalendarEntry{}, excluding: map[string]map[*task]struct{}{}, wishes: map[dispatchKey]*wish{},
+		calendars: map[string]*job.CalendarEntry{}, excluding: map[string]map[*task]struct{}{}, wishes: map[dispatchKey]*wish{}, slow: map[job.NodeID]time.Duration{}, unreadable: map[job.NodeID]struct{}{},
 		dirtyTasks: map[*task]struct{}{}, dirtyNodes: map[job.NodeID]struct{}{}, roused: map[*task]struct{}{},
 	}
 }

@@ -21,6 +21,7 @@ type world struct {
 	tasks      map[job.TaskRef]*job.TaskEntry
 	nodes      map[job.NodeID]*job.Node
 	online     map[job.NodeID]*job.Presence
+	unreadable map[job.NodeID]bool
 	jobs       map[string]storedJob // by node/hash
 	dispatches map[string]*job.Dispatch
 	backfills  map[string]*job.Backfill
@@ -52,7 +53,7 @@ func newWorld(masters int) *world {
 	w := &world{
 		now:   time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC),
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
-		jobs: map[string]storedJob{}, dispatches: map[string]*job.Dispatch{}, config: map[[2]string]string{}, calendars: map[string]*job.CalendarEntry{},
+		jobs: map[string]storedJob{}, dispatches: map[string]*job.Dispatch{}, config: map[[2]string]string{}, unreadable: map[job.NodeID]bool{}, calendars: map[string]*job.CalendarEntry{},
 		people: engine.New(engine.Options{}),
 		claims: map[job.TaskRef]map[int64]*job.Claim{}, floors: map[job.TaskRef]time.Time{},
 		transit: map[string]*job.ExecutionRecord{}, history: map[string]*job.ExecutionRecord{},
@@ -320,6 +321,12 @@ func (w *world) do(a engine.Action) bool {
 		return w.settle(a)
 	case engine.DropTask:
 		return w.drop(a)
+	case engine.PutRecord:
+		c := w.claims[a.Claim.Task][a.Claim.Instant.Unix()]
+		if c == nil || c.Fence != a.Claim.Fence || w.transit[a.Record.ID] != nil {
+			return false
+		}
+		w.handOver(a.Record)
 	case engine.SetConfig:
 		w.putConfig(a.Group, a.Key, a.Value)
 	case engine.SetCondition:
@@ -342,6 +349,14 @@ func (w *world) setFloor(ref job.TaskRef, at time.Time) {
 
 func (w *world) settle(a engine.Settle) bool {
 	floor, ok := w.floors[a.Task]
+	if e := w.tasks[a.Task]; e == nil || e.Revision != a.Revision {
+		return false
+	}
+	for name, rev := range a.Calendars {
+		if w.calendars[name].Revision != rev {
+			return false
+		}
+	}
 	if !a.To.After(a.From) || ok == a.From.IsZero() || ok && !floor.Equal(a.From.Truncate(time.Second)) {
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/rota-dev/rota/internal/engine"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
 )
@@ -117,6 +118,9 @@ func (v *view) watchClocks(ctx context.Context, wg *sync.WaitGroup) {
 					live = true
 				case e.Type == store.Put && live:
 					v.clocks.add(e.Value, now)
+					if ahead, ok := v.skew(e.Value.Node); ok && e.Value.Node != "" {
+						v.state.Apply(engine.NodeClock{Node: e.Value.Node, Behind: -ahead})
+					}
 				case e.Type == store.Delete:
 					if parts, err := v.m.store().Clocks().Parts(e.Key); err == nil {
 						delete(v.clocks.of, job.NodeID(parts[0]))

@@ -33,12 +33,12 @@ func killedAt(w *world, step string, after bool) {
 	second := w.master("m2")
 	n := w.node("n1")
 	n.result["first"] = job.Result{
-		Global: map[string]string{"A": "1"}, NextTasks: []string{"second"},
+		Global: map[string]string{"A": "1", "B": "1"}, NextTasks: []string{"second"},
 		Conditions: []job.Condition{{Type: "Fresh", Status: "yes"}, {Type: "Clean", Status: "no"}},
 	}
 	n.works()
 	first.apply(task("second", ""), task("first", "", func(t *job.Task) {
-		t.Allow = job.Allow{Config: []string{"A"}, Next: []string{"second"}, Conditions: []string{"*"}}
+		t.Allow = job.Allow{Config: []string{"A", "B"}, Next: []string{"second"}, Conditions: []string{"*"}}
 	}))
 	w.until("both know of it", func() bool {
 		list, err := second.Tasks(w.ctx, "", "")
@@ -68,6 +68,7 @@ func killedAt(w *world, step string, after bool) {
 	})
 	second.run("first")
 	w.until("the first master is dead", died.Load)
+	code(t, second.SetConfig(w.ctx, "", "B", "a person's, who is quicker than the next leader"), "")
 	w.until("the second one leads", second.Leads)
 	w.recorded(2)
 	w.until("everything is handled", func() bool {
@@ -83,6 +84,9 @@ func killedAt(w *world, step string, after bool) {
 	}
 	if c, err := w.admin.Config().Get(w.ctx, "", "A"); err != nil || c.Value != "1" {
 		t.Errorf("the configuration is %v, %v", c, err)
+	}
+	if c, err := w.admin.Config().Get(w.ctx, "", "B"); err != nil || !strings.HasPrefix(c.Value, "a person's") {
+		t.Errorf("what a person wrote later is overwritten: %v, %v", c, err)
 	}
 	if n, err := w.admin.Nodes().Get(w.ctx, "n1"); err != nil || n.Conditions["Fresh"] != "yes" || n.Conditions["Clean"] != "no" {
 		t.Errorf("the conditions are %v, %v", n.Conditions, err)

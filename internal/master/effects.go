@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -74,11 +75,16 @@ func (m *Master) asked(ctx context.Context, run job.RunID, nodes []job.NodeID) (
 	return rec.Node, err == nil, err
 }
 
-// bringAbout lets effects happen. Each is idempotent by its name or its value.
-func (m *Master) bringAbout(ctx context.Context, l *store.Leadership, actions []engine.Action) error {
+// bringAbout lets effects happen. Each is idempotent by its name or its value. asOf are the revisions of the records, by id.
+func (m *Master) bringAbout(ctx context.Context, l *store.Leadership, actions []engine.Action, asOf map[string]int64) error {
 	var ops []store.Op
+	var configs []engine.SetConfig
 	conditions := map[job.NodeID][]engine.SetCondition{}
 	for _, a := range actions {
+		if c, ok := a.(engine.SetConfig); ok {
+			configs = append(configs, c)
+			continue
+		}
 		if c, ok := a.(engine.SetCondition); ok {
 			conditions[c.Node] = append(conditions[c.Node], c)
 			continue
@@ -96,12 +102,45 @@ func (m *Master) bringAbout(ctx context.Context, l *store.Leadership, actions []
 			return err
 		}
 	}
+	for _, c := range configs {
+		if err := m.setConfig(ctx, l, c, asOf[c.Record]); err != nil {
+			return err
+		}
+	}
 	for node, list := range conditions {
 		if err := m.setConditions(ctx, l, node, list); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// setConfig writes what a result says, unless somebody has written after the record came: so what happens again after a leader's
+// death does not undo what a person, or a later record, has set since.
+func (m *Master) setConfig(ctx context.Context, l *store.Leadership, c engine.SetConfig, asOf int64) error {
+	for {
+		old, err := m.store().Config().Get(ctx, c.Group, c.Key)
+		rev := int64(0)
+		switch {
+		case job.CodeOf(err) == job.CodeInvalid:
+			rev = store.Any // nobody can read it
+		case err != nil && !job.IsNotFound(err):
+			return err
+		case err == nil && cmp.Or(old.AsOf, old.Revision) >= asOf:
+			return nil
+		case err == nil:
+			rev = old.Revision
+		}
+		op := store.PutConfig(&store.Config{Group: c.Group, Key: c.Key, Value: c.Value, AsOf: asOf}, rev)
+		if err := op.Err(); err != nil {
+			m.Logger.Error("what a result asked for can't be written", "error", err)
+			return nil
+		}
+		done, err := l.Do(ctx, op)
+		if err != nil || done[0] {
+			return err
+		}
+	}
 }
 
 // setConditions writes conditions into a node, whoever else writes to it. One that is gone has none.

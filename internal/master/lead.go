@@ -21,8 +21,7 @@ const (
 // term is one leadership.
 type term struct {
 	*store.Leadership
-	whole atomic.Bool                // what history has above the floors is known
-	own   chan []job.ExecutionRecord // what the leader itself has to say to history
+	whole atomic.Bool // what history has above the floors is known
 }
 
 // lead does a leader's work until the term or ctx ends.
@@ -42,13 +41,12 @@ func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 		cancel()
 		return
 	}
-	t := &term{Leadership: l, own: make(chan []job.ExecutionRecord)}
+	t := &term{Leadership: l}
 	wg.Go(func() { m.drain(ctx, l) })
 	wg.Go(func() { m.prune(ctx) })
 	wg.Go(func() { m.tellClock(ctx, l) })
 	wg.Go(func() { m.learn(ctx, t) })
 	wg.Go(func() { m.learnBackfills(ctx) })
-	wg.Go(func() { m.testify(ctx, t) })
 	m.plan(ctx, t)
 	cancel()
 }
@@ -85,24 +83,6 @@ func (m *Master) learn(ctx context.Context, t *term) {
 	}
 	t.whole.Store(true)
 	m.view.wake()
-}
-
-// testify brings the leader's own records to history. It is apart from the plan, which waits for etcd alone.
-func (m *Master) testify(ctx context.Context, t *term) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case recs := <-t.own:
-			unfit, err := m.handle(ctx, t.Leadership, recs)
-			if err != nil && ctx.Err() == nil {
-				m.Logger.Warn("a record could not be brought into history; it is tried again", "error", err)
-			}
-			for i, why := range unfit {
-				m.Logger.Error("a record can't be kept in history", "record", recs[i].ID, "reason", why)
-			}
-		}
-	}
 }
 
 // plan carries out what the engine plans, until ctx ends.
@@ -144,12 +124,12 @@ func (m *Master) plan(ctx context.Context, t *term) {
 func (m *Master) carryOut(ctx context.Context, t *term, actions []engine.Action) (refused bool, err error) {
 	var ops []store.Op
 	var of []engine.Action
-	var own []job.ExecutionRecord
 	for _, a := range actions {
 		switch a := a.(type) {
 		case engine.PutRecord:
-			own = append(own, *a.Record)
-			continue
+			if !t.whole.Load() {
+				continue
+			}
 		case engine.Settle:
 			if a.Record != nil && !t.whole.Load() {
 				continue
@@ -176,12 +156,6 @@ func (m *Master) carryOut(ctx context.Context, t *term, actions []engine.Action)
 				}
 			}
 		})
-	}
-	if len(own) > 0 && t.whole.Load() {
-		select {
-		case t.own <- own:
-		default: // still busy with others, or history is away
-		}
 	}
 	return refused, err
 }
@@ -212,11 +186,15 @@ func (m *Master) ops(a engine.Action) []store.Op {
 	case engine.InitFloor:
 		return []store.Op{store.InitFloor(a.Task, a.At)}
 	case engine.Settle:
-		return []store.Op{store.Settle(a.Task, a.From, a.To, a.Record, a.Record != nil)}
+		op := store.Settle(a.Task, a.From, a.To, a.Record, a.Record != nil).WhileTask(a.Task, a.Revision)
+		for name, rev := range a.Calendars {
+			op = op.WhileCalendar(name, rev)
+		}
+		return []store.Op{op}
+	case engine.PutRecord:
+		return []store.Op{store.LoseClaim(a.Claim, a.Record)}
 	case engine.DropTask:
 		return []store.Op{store.DropFloor(a.Task, a.Floor)}
-	case engine.SetConfig:
-		return []store.Op{store.PutConfig(&store.Config{Group: a.Group, Key: a.Key, Value: a.Value}, store.Any)}
 	}
 	return nil
 }

@@ -288,7 +288,9 @@ func (m *Master) Config(ctx context.Context, group string) ([]store.Config, erro
 	list := []store.Config{}
 	for _, c := range all {
 		if group == "" || c.Group == group {
-			list = append(list, *c)
+			one := *c
+			one.AsOf = 0 // the masters' own
+			list = append(list, one)
 		}
 	}
 	return list, nil

@@ -134,11 +134,11 @@ func follow[T any](ctx context.Context, v *view, wg *sync.WaitGroup, c *store.Co
 	})
 }
 
-// lasting tells whether what is known under a key goes on when the document there can't be read any more: a node is not
-// gone, nor a claim undone, because of that. Of the others it does not stand any more.
+// lasting tells whether what is known under a key goes on when the document there can't be read any more: a claim is not
+// undone because of that. Of the others it does not stand any more, or they say themselves what does.
 func lasting(key string) bool {
 	switch root, _, _ := strings.Cut(key, "/"); root {
-	case "tasks", "jobs", "proc", "dispatch", "tokens":
+	case "tasks", "jobs", "nodes", "proc", "dispatch", "tokens":
 		return false
 	}
 	return true
@@ -226,8 +226,12 @@ func (v *view) task(parts []string, e *job.TaskEntry, ev store.Event[job.TaskEnt
 	v.state.Apply(engine.TaskPut{Entry: e})
 }
 
-func (v *view) node(parts []string, n *job.Node, _ store.Event[job.Node]) {
+func (v *view) node(parts []string, n *job.Node, e store.Event[job.Node]) {
 	id := job.NodeID(parts[0])
+	if e.Type == store.Unreadable { // what is known of it goes on
+		v.state.Apply(engine.NodeUnreadable{Node: id})
+		return
+	}
 	if n == nil {
 		delete(v.nodes, id)
 		v.state.Apply(engine.NodeDeleted{Node: id})

@@ -156,6 +156,12 @@ func TestDecide(t *testing.T) {
 			j.Since = epoch
 			j.Past = []job.Era{{Since: epoch, Until: at(3 * time.Minute), Rule: &job.Rule{Mode: job.Cycle, Timer: "@every 2m"}}}
 		}), 4*time.Minute + 30*time.Second, "run 2 catchup; run 4 catchup; "},
+		{"it was common before, and is claimed now", minutes(job.CatchupNone, kind(job.KindInterval), era("common", 3*time.Minute)),
+			5 * time.Minute, "missed 1-3 (3); run 5 timer; "},
+		{"it was claimed before, and is common now", minutes(job.CatchupNone, era("interval", 3*time.Minute)),
+			5 * time.Minute, "missed 4-4 (1); run 5 timer; "},
+		{"what was claimed is not between what is told", minutes(job.CatchupNone, era("common", 2*time.Minute), era("alone", 4*time.Minute)),
+			6*time.Minute + 30*time.Second, "missed 1-2 (2); missed 5-6 (2); "},
 		{"a node that joined late", minutes(job.CatchupAll, func(j *job.Job) { j.Since = at(3*time.Minute + time.Second) }), 4 * time.Minute, "run 4 timer; "},
 		{"not for a node that has no rule", newJob(t, "a", ""), time.Hour, ""},
 	} {
@@ -221,5 +227,13 @@ func TestYearOfMinutes(t *testing.T) {
 				liveThrough(t, 2+seed, c, year/50)
 			}
 		})
+	}
+}
+
+// era is a time of the job's own rule and another kind, from the end of the last one.
+func era(k job.KindName, until time.Duration) func(*job.Job) {
+	return func(j *job.Job) {
+		e := job.Era{Rule: j.Rules, Kind: k, Since: j.RuleSince(), Until: at(until)}
+		j.Past = append(j.Past, e)
 	}
 }
