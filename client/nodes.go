@@ -22,7 +22,8 @@ func (c *Client) Node(ctx context.Context, id job.NodeID) (*NodeView, error) {
 type NodePatch struct {
 	Labels       map[string]string `json:"labels,omitempty"`        // to set
 	RemoveLabels []string          `json:"remove_labels,omitempty"` // to take away
-	Cordoned     *bool             `json:"cordoned,omitempty"`
+	Cordoned     *bool             `json:"cordoned,omitempty"`      // false ends a drain too
+	Drain        bool              `json:"drain,omitempty"`         // cordons it, and moves work away
 }
 
 // PatchNode changes a node.
@@ -42,6 +43,12 @@ func (c *Client) LabelNode(ctx context.Context, id job.NodeID, set map[string]st
 // Cordon keeps new jobs from a node, or no longer.
 func (c *Client) Cordon(ctx context.Context, id job.NodeID, cordoned bool) (*NodeView, error) {
 	return c.PatchNode(ctx, id, NodePatch{Cordoned: &cordoned})
+}
+
+// Drain cordons a node and moves work away from it: its timers start nothing any more. The node's agent says when nothing
+// runs there, by Drained. [Client.Cordon] with false takes it back.
+func (c *Client) Drain(ctx context.Context, id job.NodeID) (*NodeView, error) {
+	return c.PatchNode(ctx, id, NodePatch{Drain: true})
 }
 
 // DeleteNode forgets a node that is gone. One that is online is a conflict.

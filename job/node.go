@@ -16,6 +16,8 @@ type Node struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 	Conditions map[string]string `json:"conditions,omitempty"` // type to status
 	Cordoned   bool              `json:"cordoned,omitempty"`   // gets no new jobs and no runs that are asked for
+	Draining   bool              `json:"draining,omitempty"`   // cordoned, and its timers start nothing: work goes elsewhere
+	Drained    bool              `json:"drained,omitempty"`    // its agent's word that it is so, and that nothing runs any more
 	Facts      Facts             `json:"facts,omitzero"`
 	CreatedAt  time.Time         `json:"created_at,omitzero"`
 	Revision   int64             `json:"revision,omitempty"` // the store's, of the version that was read

@@ -41,7 +41,7 @@ func (s *server) nodeRoutes(a huma.API) {
 			v, err := s.master.Node(ctx, job.NodeID(in.Node))
 			return &answer[*client.NodeView]{v}, err
 		})
-	handle(s, a, route{http.MethodPatch, "/nodes/{node}", "patch-node", "Label or cordon a node", RoleOperator}, s.patchNode)
+	handle(s, a, route{http.MethodPatch, "/nodes/{node}", "patch-node", "Label, cordon or drain a node", RoleOperator}, s.patchNode)
 	handle(s, a, route{http.MethodDelete, "/nodes/{node}", "delete-node", "Forget a node that is gone", RoleAdmin},
 		func(ctx context.Context, in *NodePath) (*nothing, error) {
 			return nil, s.master.DeleteNode(ctx, job.NodeID(in.Node))
@@ -93,6 +93,14 @@ func (s *server) patchNode(ctx context.Context, in *patchInput) (*answer[*client
 	}
 	if p.Cordoned != nil {
 		if v, err = s.master.Cordon(ctx, id, *p.Cordoned); err != nil {
+			return nil, err
+		}
+	}
+	if p.Drain {
+		if p.Cordoned != nil && !*p.Cordoned {
+			return nil, job.Errorf(job.CodeInvalid, "a node that is drained is cordoned").WithHint("send drain or cordoned, not both")
+		}
+		if v, err = s.master.Drain(ctx, id); err != nil {
 			return nil, err
 		}
 	}

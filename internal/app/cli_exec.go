@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -131,23 +130,23 @@ func (x *execution) follow(ctx context.Context, h client.RunHandle) (*client.Run
 	if x.out == asJSON || x.out == asYAML {
 		return x.cl.WaitRun(ctx, h.Run)
 	}
-	stdout, stderr := &prefixed{x: x, node: h.Node, to: x.Out}, &prefixed{x: x, node: h.Node, to: x.Err}
+	stdout, stderr := x.lines(h.Node, x.Out), x.lines(h.Node, x.Err)
 	for e, err := range x.cl.Log(ctx, h.Run, client.LogOptions{Follow: true}) {
 		switch {
 		case err != nil:
-			stderr.say("its output can't be shown: " + oneLine(err.Error()))
+			x.say(h.Node, "its output can't be shown: "+oneLine(err.Error()))
 		case e.Type == client.LogNotice:
-			stderr.say(e.Text)
+			x.say(h.Node, e.Text)
 		case e.Chunk != nil && e.Chunk.Note != "":
-			stderr.say(e.Chunk.Note)
+			x.say(h.Node, e.Chunk.Note)
 		case e.Chunk != nil && e.Chunk.Stream == job.Stderr:
-			stderr.write(e.Chunk.Data)
+			_, _ = stderr.Write(e.Chunk.Data)
 		case e.Chunk != nil:
-			stdout.write(e.Chunk.Data)
+			_, _ = stdout.Write(e.Chunk.Data)
 		}
 	}
-	stdout.end()
-	stderr.end()
+	stdout.flush()
+	stderr.flush()
 	v, err := x.cl.WaitRun(ctx, h.Run)
 	if err == nil && v.Record != nil && v.State != job.RunState(job.Success) {
 		r := v.Record
@@ -155,59 +154,43 @@ func (x *execution) follow(ctx context.Context, h client.RunHandle) (*client.Run
 		if r.Reason != "" {
 			text += ": " + oneLine(r.Reason)
 		}
-		stderr.say(text)
+		x.say(h.Node, text)
 	}
 	return v, err
 }
 
-// prefixed writes lines, each behind the name of its node.
-type prefixed struct {
-	x    *execution
-	node job.NodeID
-	to   io.Writer
-	rest []byte // a line that has not ended
+// nodeLines is where the lines of a node go, each behind its name: at once, or as one piece in the end.
+type nodeLines struct {
+	*prefixed
+	whole bytes.Buffer
+	keep  bool
 }
 
-// maxLine is how much of a line without an end is kept before it is printed.
-const maxLine = 64 << 10
-
-func (p *prefixed) write(b []byte) {
-	p.rest = append(p.rest, b...)
-	if p.x.whole {
-		return
-	}
-	end := bytes.LastIndexByte(p.rest, '\n') + 1
-	if end == 0 && len(p.rest) > maxLine {
-		end = len(p.rest)
-	}
-	p.print(p.rest[:end])
-	p.rest = append([]byte(nil), p.rest[end:]...)
+func (x *execution) lines(id job.NodeID, to io.Writer) *nodeLines {
+	return &nodeLines{prefixed: &prefixed{mu: &x.mu, w: to, prefix: x.prefix(id)}, keep: x.whole}
 }
 
-// end prints what is left.
-func (p *prefixed) end() {
-	p.print(p.rest)
-	p.rest = nil
+func (l *nodeLines) Write(b []byte) (int, error) {
+	if l.keep {
+		return l.whole.Write(b)
+	}
+	return l.prefixed.Write(b)
 }
 
-func (p *prefixed) say(text string) {
-	p.x.mu.Lock()
-	defer p.x.mu.Unlock()
-	fmt.Fprintf(p.x.Err, "%-*s  %s\n", p.x.width+1, string(p.node)+":", text)
+func (l *nodeLines) flush() {
+	if l.whole.Len() > 0 {
+		_, _ = l.prefixed.Write(l.whole.Bytes())
+	}
+	l.prefixed.flush()
 }
 
-func (p *prefixed) print(b []byte) {
-	if len(b) == 0 {
-		return
-	}
-	var text strings.Builder
-	for line := range bytes.Lines(b) {
-		fmt.Fprintf(&text, "%-*s  %s", p.x.width+1, string(p.node)+":", line)
-		if !bytes.HasSuffix(line, []byte("\n")) {
-			text.WriteByte('\n')
-		}
-	}
-	p.x.mu.Lock()
-	defer p.x.mu.Unlock()
-	_, _ = io.WriteString(p.to, text.String())
+// prefix is a node's name, as wide as the widest.
+func (x *execution) prefix(id job.NodeID) string {
+	return fmt.Sprintf("%-*s ", x.width+1, string(id)+":")
+}
+
+func (x *execution) say(id job.NodeID, text string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sayf("%s%s", x.prefix(id), text)
 }

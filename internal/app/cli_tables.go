@@ -100,6 +100,10 @@ func (c *cli) nodeTable(list []client.NodeView) *table {
 
 func nodeStatus(v *client.NodeView) cell {
 	switch {
+	case v.Online && v.Drained:
+		return cell{"online,drained", yellow}
+	case v.Online && v.Draining:
+		return cell{"online,draining", yellow}
 	case !v.Online && v.Cordoned:
 		return cell{"offline,cordoned", red}
 	case !v.Online:

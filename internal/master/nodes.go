@@ -74,7 +74,17 @@ func (m *Master) LabelNode(ctx context.Context, id job.NodeID, set map[string]st
 
 // Cordon keeps new jobs and runs from a node, or lets them come again.
 func (m *Master) Cordon(ctx context.Context, id job.NodeID, cordoned bool) (*NodeView, error) {
-	return m.editNode(ctx, id, func(n *job.Node) { n.Cordoned = cordoned })
+	return m.editNode(ctx, id, func(n *job.Node) {
+		if n.Cordoned = cordoned; !cordoned {
+			n.Draining, n.Drained = false, false
+		}
+	})
+}
+
+// Drain cordons a node and has its timers start nothing any more. Its agent tells when nothing runs there: Drained. Uncordon
+// takes it back.
+func (m *Master) Drain(ctx context.Context, id job.NodeID) (*NodeView, error) {
+	return m.editNode(ctx, id, func(n *job.Node) { n.Cordoned, n.Draining = true, true })
 }
 
 func (m *Master) editNode(ctx context.Context, id job.NodeID, edit func(*job.Node)) (*NodeView, error) {

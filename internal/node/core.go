@@ -23,6 +23,8 @@ type core struct {
 	held   []string // jobs whose next run waits because the node is full, in the order in which they came to wait
 
 	stopping bool
+	claiming int  // claims that are asked for and not answered yet
+	telling  bool // that the node is drained
 }
 
 type kill struct {
@@ -68,6 +70,7 @@ func (c *core) run(ctx context.Context) {
 
 	for ctx.Err() == nil {
 		timer.Reset(c.fireDue(ctx))
+		c.tellDrained(ctx)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -95,7 +98,7 @@ func (c *core) run(ctx context.Context) {
 			}
 			for _, e := range batch {
 				if e.Type == store.Put {
-					c.a.self.Store(e.Value)
+					c.selfEvent(e.Value)
 				}
 			}
 		case batch, ok := <-kills:
@@ -216,8 +219,17 @@ func (c *core) fire(ctx context.Context, j *job.Job, v verdict) {
 		r.cancel()
 		return
 	}
+	if c.draining() {
+		r.cancel()
+		c.turnAway(j, v)
+		return
+	}
 	if j.Kind.Claimed() {
-		c.a.wg.Go(func() { c.claim(r) })
+		c.claiming++
+		c.a.wg.Go(func() {
+			c.claim(r)
+			c.a.tell(func() { c.claiming-- })
+		})
 		return
 	}
 	c.admit(r)
