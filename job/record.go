@@ -165,11 +165,15 @@ func ParseExecutionRecord(body []byte) (ExecutionRecord, error) {
 // CreateExecutionRecord makes the record of a run of a job that began at a time and ended at another
 // with an outcome.
 func CreateExecutionRecord(j *Job, id RunID, begin, end time.Time, outcome Outcome, reason string) ExecutionRecord {
-	return ExecutionRecord{
+	rec := ExecutionRecord{
 		ID: string(id), JobID: j.ID, TaskID: j.TaskID, User: j.User, Name: j.Name, Group: j.Group, Node: j.NodeID,
 		Command: j.What(), BeginTime: begin.UTC(), EndTime: end.UTC(), Success: outcome == Success, Outcome: outcome, Reason: reason,
 		Generation: j.Generation,
 	}
+	if outcome == Lost {
+		rec.EndedBy = EndedByLoss
+	}
+	return rec
 }
 
 // Page is one page of a list of records, newest first.

@@ -186,8 +186,14 @@ func (p *page) task(v *client.TaskView) {
 		}
 	}
 	p.head("Task file")
-	if text, err := job.MarshalTask(&v.Task); err == nil {
+	if text, err := job.MarshalTask(v.Source()); err == nil {
 		p.text(string(text))
+	}
+	if v.Written != nil {
+		p.head("With its templates")
+		if text, err := job.MarshalTask(&v.Task); err == nil {
+			p.text(string(text))
+		}
 	}
 }
 

@@ -287,7 +287,7 @@ func (s *State) whyMissed(t *task, i time.Time) string {
 func lostRecord(t *task, c *job.Claim, now time.Time) *job.ExecutionRecord {
 	rec := &job.ExecutionRecord{
 		ID: string(job.FiringID(t.ref, "", c.Instant)), JobID: c.Job, TaskID: t.ref.String(), Group: t.ref.Group, Name: t.ref.Name,
-		Node: c.Node, Instant: c.Instant.UTC(), Trigger: job.TriggerTimer, Outcome: job.Lost,
+		Node: c.Node, Instant: c.Instant.UTC(), Trigger: job.TriggerTimer, Outcome: job.Lost, EndedBy: job.EndedByLoss,
 		Reason:    fmt.Sprintf("node %s claimed it and went away", c.Node),
 		BeginTime: c.At.UTC(), EndTime: now.UTC(), Fence: c.Fence, Session: c.Session,
 	}
