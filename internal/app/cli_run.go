@@ -94,7 +94,7 @@ func (c *cli) asked(a *client.RunAnswer, f format, more bool) {
 			fmt.Fprintln(c.Out, h.Run)
 		default:
 			fmt.Fprintln(c.Out, h.Run)
-			c.sayf("%s runs on %s; its end: rota logs -f %s", h.Task, h.Node, h.Run)
+			c.sayf("%s runs on %s; follow it: rota logs -f %s", h.Task, h.Node, h.Run)
 		}
 	}
 	for _, n := range a.NotRun {
