@@ -18,7 +18,7 @@ build: ## build bin/rota
 run: build ## build everything and start it with the example tasks
 	$(BIN) up -f examples $(ARGS)
 
-deps: ## install what the tests need besides Go (PostgreSQL)
+deps: ## install what the tests need besides Go (PostgreSQL, OpenSSH)
 	@sh test/deps.sh
 
 test: deps ## run every test

@@ -1,19 +1,27 @@
 #!/bin/sh
-# Installs what the tests need besides Go: PostgreSQL, as Debian packages it. Without it, and without the means to install
-# it, the tests of PostgreSQL say so and are left out.
+# Installs what the tests need besides Go, as Debian packages it: PostgreSQL and OpenSSH's server. Both are started by the tests
+# alone. Without them, and without the means to install them, set ROTA_TEST_NO_POSTGRES=1 or ROTA_TEST_NO_SSHD=1: then
+# their tests say so and are left out.
 set -eu
-if ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || [ "${ROTA_TEST_NO_POSTGRES:-}" = 1 ]; then
-	exit 0
+missing=
+if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 && [ "${ROTA_TEST_NO_POSTGRES:-}" != 1 ]; then
+	missing="postgresql"
 fi
+if [ ! -x /usr/sbin/sshd ] && [ "${ROTA_TEST_NO_SSHD:-}" != 1 ]; then
+	missing="$missing openssh-server"
+fi
+[ -n "$missing" ] || exit 0
 sudo=
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 if ! command -v apt-get >/dev/null 2>&1; then
-	echo "PostgreSQL's server programs are not here, and there is no apt-get: install them, or set ROTA_TEST_NO_POSTGRES=1" >&2
+	echo "missing: $missing, and there is no apt-get: install the programs, or set ROTA_TEST_NO_POSTGRES=1 and ROTA_TEST_NO_SSHD=1" >&2
 	exit 1
 fi
-echo "installing postgresql, which the tests start on their own" >&2
+echo "installing $missing, which the tests start on their own" >&2
 $sudo apt-get update -q >/dev/null
-# The cluster that the package would set up and start is not needed.
-$sudo mkdir -p /etc/postgresql-common
+# The cluster and the server that the packages would set up and start are not needed.
+$sudo mkdir -p /etc/postgresql-common /etc/ssh
 [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" | $sudo tee /etc/postgresql-common/createcluster.conf >/dev/null
-DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends postgresql >/dev/null
+[ -e /etc/ssh/sshd_config ] || $sudo touch /etc/ssh/sshd_not_to_be_run
+# shellcheck disable=SC2086 # they are words
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends $missing >/dev/null

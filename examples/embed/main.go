@@ -75,6 +75,7 @@ func run(ctx context.Context) error {
 	})
 	server.Handle("cleanup", cleanup)
 	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
 	select {

@@ -3,6 +3,7 @@ package ways
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -57,7 +58,7 @@ func TestARequestSaysWhoseItIsAndItsAnswerIsTheOutput(t *testing.T) {
 	if x.OutputBytes != int64(len(out)) || len(x.OutputParts) != 1 || x.OutputParts[0].Stream != job.Stdout {
 		t.Errorf("%d bytes, %v", x.OutputBytes, x.OutputParts)
 	}
-	if got.Method != "PUT" || got.URL.String() != "/a?b=c" || body != "hello" || got.Header.Get("X-Own") != "1" || got.Host != "other.example" {
+	if got.Method != http.MethodPut || got.URL.String() != "/a?b=c" || body != "hello" || got.Header.Get("X-Own") != "1" || got.Host != "other.example" {
 		t.Errorf("%+v %q", got, body)
 	}
 	for name, want := range map[string]string{
@@ -320,7 +321,7 @@ func TestALargeAnswerIsBounded(t *testing.T) {
 	var all int64
 	for {
 		c, err := reader.Next(t.Context())
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)

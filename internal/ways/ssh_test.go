@@ -222,7 +222,7 @@ func TestARemoteEndDoesNotWaitForStrangers(t *testing.T) {
 	x := wait(t, start(t, s.runner(t), s.exec("/bin/sh", "-c", "sleep 1000 & echo $!; head -c 3000000 /dev/zero; echo end")))
 	pid, _, _ := strings.Cut(string(x.Output), "\n")
 	if n, err := strconv.Atoi(pid); err == nil {
-		defer syscall.Kill(n, syscall.SIGKILL) //nolint:errcheck // it was to be alive
+		defer func() { _ = syscall.Kill(n, syscall.SIGKILL) }()
 	}
 	if x.Outcome != job.Success || !alive(pid) || !bytes.HasSuffix(x.Output, []byte("end\n")) || x.OutputBytes != int64(len(pid)+1+3_000_000+4) {
 		t.Errorf("%s %q, %d bytes, process %s alive: %v", x.Outcome, x.Reason, x.OutputBytes, pid, alive(pid))
