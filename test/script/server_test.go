@@ -93,7 +93,8 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TZ=UTC", "ROTA_DATA=" + ts.Getenv("ROTA_DATA")}
 	s := &server{name: name, cmd: cmd, log: &output{more: make(chan struct{})}, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = s.log, s.log
-	cmd.WaitDelay = time.Second // what a killed server leaves running may hold the output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a server has no terminal
+	cmd.WaitDelay = time.Second                          // what a killed server leaves running may hold the output
 	ts.Check(cmd.Start())
 	go func() {
 		_ = cmd.Wait()
@@ -139,4 +140,14 @@ func showLog(ts *testscript.TestScript, neg bool, args []string) {
 	if found := regexp.MustCompile("(?m)" + args[1]).MatchString(said); found == neg {
 		ts.Fatalf("%s said:\n%s", args[0], strings.TrimSpace(said))
 	}
+}
+
+// logged NAME PATTERN waits until a server has said it.
+func awaitLog(ts *testscript.TestScript, _ bool, args []string) {
+	serverOf(ts, args[0]).await(ts, regexp.MustCompile("(?m)"+args[1]))
+}
+
+// hup NAME hangs up on a server, which goes on.
+func hangUp(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(serverOf(ts, args[0]).cmd.Process.Signal(syscall.SIGHUP))
 }
