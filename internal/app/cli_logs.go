@@ -26,6 +26,9 @@ func (c *cli) logsCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&lastFailed, "last-failed", false, "the newest run of the task that did not succeed")
 	view.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := view.check(); err != nil {
+			return err
+		}
 		n, err := parseRunName(args[0])
 		if err != nil {
 			return err

@@ -26,7 +26,14 @@ func (v *logView) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&v.stdout, "stdout", false, "only what was written to stdout")
 	cmd.Flags().BoolVar(&v.stderr, "stderr", false, "only what was written to stderr")
 	cmd.Flags().BoolVar(&v.stamps, "timestamps", false, "begin each line with when it came and from where (out or err)")
-	cmd.MarkFlagsMutuallyExclusive("stdout", "stderr")
+}
+
+// check refuses what can't be asked for.
+func (v *logView) check() error {
+	if v.stdout && v.stderr {
+		return usagef("leave both out", "--stdout and --stderr exclude each other")
+	}
+	return nil
 }
 
 // wants tells whether a stream is to be printed. What is of no stream, or of both, always is.

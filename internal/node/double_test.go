@@ -15,6 +15,8 @@ type doubleRunner struct {
 	behave func(x *doubleExec)
 	// refuse may refuse a start.
 	refuse func(e job.Exec) error
+	// progress is what each execution says of how far it is; nil: nothing.
+	progress chan job.Progress
 
 	mu      sync.Mutex
 	dead    bool
@@ -35,6 +37,7 @@ type doubleExec struct {
 	done     chan struct{}
 	exit     job.Exit
 	over     bool
+	progress chan job.Progress // nil: it says nothing
 }
 
 func (x *doubleExec) setStubborn(stubborn bool) {
@@ -58,7 +61,7 @@ func (r *doubleRunner) Start(ctx context.Context, e job.Exec) (job.Execution, er
 		return nil, context.Canceled
 	}
 	r.nextPid++
-	x := &doubleExec{Exec: e, pid: r.nextPid, begin: time.Now(), killed: make(chan struct{}), done: make(chan struct{})}
+	x := &doubleExec{Exec: e, pid: r.nextPid, begin: time.Now(), killed: make(chan struct{}), done: make(chan struct{}), progress: r.progress}
 	r.all = append(r.all, x)
 	behave := r.behave
 	r.wg.Go(func() {
@@ -69,6 +72,8 @@ func (r *doubleRunner) Start(ctx context.Context, e job.Exec) (job.Execution, er
 	})
 	return x, nil
 }
+
+func (r *doubleRunner) Hold(time.Duration) {}
 
 // die is the runner's end with its process: nothing starts any more.
 func (r *doubleRunner) die() {
@@ -124,8 +129,15 @@ func (x *doubleExec) Kill(by string) {
 func (x *doubleExec) KillNow(by string) {
 	x.finish(job.Exit{Outcome: job.Killed, Reason: "killed by " + by, Signal: "SIGKILL"})
 }
+func (x *doubleExec) Release()              {}
 func (x *doubleExec) Done() <-chan struct{} { return x.done }
 func (x *doubleExec) Exit() job.Exit        { return x.exit }
+
+// Publish has nothing to do: a double has no output.
+func (x *doubleExec) Publish() {}
+
+// Progress is what the test says.
+func (x *doubleExec) Progress() <-chan job.Progress { return x.progress }
 
 // wasKilled tells whether somebody asked it to end.
 func (x *doubleExec) wasKilled() bool {
