@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -270,7 +272,7 @@ func TestTheAgentMovesOutOfItsOwnGroup(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = write(mount, "cgroup.subtree_control", "-"+all[0]) })
 	}
-	dir := filepath.Join(mount, filepath.Base(tree.v2.dir)+".test")
+	dir := filepath.Join(mount, "test-"+filepath.Base(tree.v2.dir))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -300,5 +302,58 @@ func TestTheAgentMovesOutOfItsOwnGroup(t *testing.T) {
 	stranger.Wait()
 	if out := again(); !strings.Contains(out, "leaf controllers ["+all[0]+"]") || !strings.Contains(out, "/rota-agent") {
 		t.Errorf("alone in its group:\n%s", out)
+	}
+}
+
+// An ordinary user to whom a group was given can have and end leaves in it. As root the test gives one to nobody and runs itself there.
+func TestAnOrdinaryUserWithAGroupOfItsOwn(t *testing.T) {
+	if os.Geteuid() != 0 {
+		tree := open2(t)
+		t.Logf("ordinary user in %s", tree.Facts().Dir)
+		TestALeafHoldsItsProcessesAndEndsThem(t)
+		TestCloseRemovesWhatIsEmpty(t)
+		return
+	}
+	tree := open2(t)
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Skip(err)
+	}
+	uid, _ := strconv.Atoi(nobody.Uid)
+	gid, _ := strconv.Atoi(nobody.Gid)
+	dir := filepath.Join(filepath.Dir(tree.v2.dir), "test-"+filepath.Base(tree.v2.dir))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		eventually(t, "it is removed", func() bool { remove(dir); _, err := os.Stat(dir); return err != nil })
+	})
+	for _, name := range []string{"", "cgroup.procs", "cgroup.subtree_control"} {
+		if err := os.Chown(filepath.Join(dir, name), uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Close()
+	bin := t.TempDir()
+	for up := bin; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
+		if err := os.Chmod(up, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("cp", os.Args[0], bin+"/test").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.Command(bin+"/test", "-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		UseCgroupFD: true, CgroupFD: int(group.Fd()), Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)},
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "ordinary user in "+dir) {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -185,7 +185,7 @@ func lockDir(dir string, how int) (*os.File, error) {
 		if err == nil {
 			return f, nil
 		}
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			f.Close()
 			return nil, fmt.Errorf("lock group %s: %w", dir, err)
 		}

@@ -30,7 +30,7 @@ func EndLeftover(pid int, startTicks uint64, run string) error {
 		return fmt.Errorf("end leftover process %d of run %s: that is no process of a run", pid, run)
 	}
 	root, err := readProc(pid, make([]byte, 0, statSize))
-	if err != nil || root.start != startTicks || root.dead() {
+	if alive := err == nil && root.start == startTicks && !root.dead(); !alive {
 		return nil
 	}
 	return endTree(root, run)

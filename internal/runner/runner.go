@@ -238,7 +238,8 @@ func (x *execution) execute(c *command, in int, pipes []pipe) (err error) {
 // groupMayRefuse tells whether it may be the control group for which a command could not be started: before Linux 5.7, in containers that
 // forbid clone3, and where the group is not the agent's to start processes in.
 func groupMayRefuse(err error) bool {
-	return err == syscall.ENOSYS || err == syscall.EPERM || err == syscall.EACCES || err == syscall.EINVAL || err == syscall.EOPNOTSUPP || err == syscall.EBUSY
+	return slices.ContainsFunc([]syscall.Errno{syscall.ENOSYS, syscall.EPERM, syscall.EACCES, syscall.EINVAL, syscall.EOPNOTSUPP, syscall.EBUSY},
+		func(no syscall.Errno) bool { return errors.Is(err, no) })
 }
 
 func closePipes(pipes []pipe) {
