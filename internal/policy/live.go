@@ -72,7 +72,10 @@ func (l *Live) Reload() error {
 
 // Read reads a policy from a file, which only root or the user of this process may be able to change.
 func Read(file string) (*Policy, error) {
-	real, err := filepath.EvalSymlinks(file)
+	real, err := filepath.Abs(file)
+	if err == nil {
+		real, err = filepath.EvalSymlinks(real)
+	}
 	if err != nil {
 		return nil, unreadable(file, err)
 	}
@@ -130,10 +133,10 @@ func trusted(file string, info fs.FileInfo) error {
 
 func ownedAndClosed(what, path string, info fs.FileInfo) error {
 	if uid, ok := owner(info); ok && uid != 0 && uid != os.Geteuid() {
-		return job.Errorf(job.CodeForbidden, "%s belongs to uid %d, who could change it", what, uid).WithHint("chown root %s", path)
+		return job.Errorf(job.CodeInvalid, "%s belongs to uid %d, who could change it", what, uid).WithHint("chown root %s", path)
 	}
 	if info.Mode()&0o022 != 0 {
-		return job.Errorf(job.CodeForbidden, "%s can be written by others than its owner (mode %04o)", what, info.Mode().Perm()).
+		return job.Errorf(job.CodeInvalid, "%s can be written by others than its owner (mode %04o)", what, info.Mode().Perm()).
 			WithHint("chmod go-w %s", path)
 	}
 	return nil
