@@ -40,7 +40,7 @@ func (c *cli) editCommand() *cobra.Command {
 
 // edit has a task edited until it is valid, unchanged, or given up.
 func (c *cli) edit(ctx context.Context, cl *client.Client, v *client.TaskView) error {
-	original, err := job.MarshalTask(&v.Task)
+	original, err := job.MarshalTask(v.Source())
 	if err != nil {
 		return err
 	}
