@@ -32,7 +32,7 @@ const (
 func (x *execution) openFile() (*os.File, error) {
 	fd, err := unix.Open(x.result, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	switch {
-	case err == unix.ELOOP:
+	case errors.Is(err, unix.ELOOP):
 		return nil, errors.New("ROTA_RESULT is a symbolic link")
 	case err != nil:
 		return nil, err
