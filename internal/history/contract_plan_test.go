@@ -54,7 +54,7 @@ func testPlans(t *testing.T, d *DB) {
 			return err
 		},
 		"by number": func() error { _, err := d.Prune(ctx, job.Retention{MaxPerTask: 48}, epoch); return err },
-		"by size":   func() error { _, err := d.Prune(ctx, job.Retention{MaxBytes: 600 * 250}, epoch); return err },
+		"by size":   func() error { _, err := d.Prune(ctx, job.Retention{MaxBytes: 400 * 250}, epoch); return err },
 	}
 	for _, f := range everyFilter(some) {
 		calls[fmt.Sprintf("list %+v", f)] = func() error { _, err := d.Records(ctx, f); return err }

@@ -7,7 +7,8 @@
 // result and its attempts, which they leave out. A row of tasks holds the last number that a task's
 // records were given, a pointer to the newest of them, and a counter for each outcome: they are brought up to date
 // in the transaction that stores a record, under the lock that this row is, so nothing is ever counted by reading.
-// Counters and the places where a task succeeded outlive pruning.
+// Counters and the places where a task succeeded outlive pruning. So do the summaries of each day of each task, and of each task on each
+// node (tables task_days and node_days): counts, and a histogram of durations that can be added up. A batch adds to those that it touches.
 //
 // # How lists are read
 //

@@ -56,7 +56,7 @@ const (
 	maxKey    = 512               // bytes of an id or a name
 	maxOutput = job.MaxRecord     // bytes of output; more are cut from the middle
 	maxRest   = 4 * job.MaxRecord // bytes of everything else
-	rowBytes  = 600               // what a record takes besides its texts: a row and its places in the indexes, as measured
+	rowBytes  = 400               // what a record takes besides its texts: a row and its places in the indexes, as measured
 	cutMark   = "\n[… cut …]\n"   // stands where output was cut
 )
 

@@ -34,6 +34,7 @@ func (d *DB) Insert(ctx context.Context, recs []job.ExecutionRecord) ([]bool, er
 	if err != nil {
 		return nil, err
 	}
+	d.checkpoints.note(len(recs))
 	for i := range recs {
 		s := b.standing[rows[i].id]
 		recs[i].Number, recs[i].IsHandle = s.number, s.handled

@@ -38,6 +38,7 @@ type DB struct {
 	log         *slog.Logger
 	path        string // of SQLite's file
 	file        *fileLock
+	checkpoints *checkpoints                  // of SQLite
 	trace       func(text string, args []any) // set by tests before the first call
 
 	mu       sync.RWMutex // guards closed, and that calls grows only before it
@@ -127,6 +128,7 @@ func (d *DB) Close() error {
 		d.closed = true
 		d.mu.Unlock()
 		d.calls.Wait()
+		d.checkpoints.close()
 		if d.read != nil && d.read != d.write {
 			d.closeErr = d.read.Close()
 		}

@@ -119,6 +119,9 @@ func TestOutage(t *testing.T) { // ancestor 42
 		"record": func() error { _, err := d.Record(ctx, name("r", 0)); return err },
 		"list":   func() error { _, err := d.Records(ctx, job.RecordFilter{}); return err },
 		"latest": func() error { _, err := d.Latest(ctx); return err },
+		"search": func() error { _, err := d.Records(ctx, job.RecordFilter{Search: "x"}); return err },
+		"stats":  func() error { _, err := d.Stats(ctx, job.StatsFilter{By: job.ByDay}); return err },
+		"totals": func() error { _, err := d.Totals(ctx); return err },
 		"handle": func() error { return d.MarkHandled(ctx, []string{name("r", 0)}, epoch) },
 		"prune":  func() error { _, err := d.Prune(ctx, job.Retention{MaxAge: time.Hour}, epoch); return err },
 	}
@@ -170,5 +173,8 @@ func TestOutage(t *testing.T) { // ancestor 42
 	}
 	if got := all(t, d, job.RecordFilter{Limit: 1000}); len(got) != n {
 		t.Errorf("%d records, want the %d that were acknowledged", len(got), n)
+	}
+	if st, err := d.Stats(ctx, job.StatsFilter{Group: ref.Group, Task: ref.Name}); err != nil || st[0].Count[job.Success] != int64(n) {
+		t.Errorf("statistics count %v, %v, want %d", st, err, n)
 	}
 }

@@ -216,6 +216,7 @@ func (p *pruning) remove(ctx context.Context, seqs []int64, refs []job.TaskRef) 
 	if err != nil {
 		return err
 	}
+	d.checkpoints.note(len(gone))
 	p.removed += len(gone)
 	for _, n := range bytes {
 		p.bytes += n

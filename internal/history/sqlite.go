@@ -45,7 +45,7 @@ func (d *DB) openSQLite(ctx context.Context, path string) error {
 		return err
 	}
 	const common = "_pragma=busy_timeout(5000)&_pragma=temp_store(MEMORY)"
-	if d.write, err = d.pool(1, common+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(16000)&_pragma=journal_size_limit(134217728)&_pragma=cache_size(-64000)&_txlock=immediate"); err != nil {
+	if d.write, err = d.pool(1, common+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(64000)&_pragma=journal_size_limit(536870912)&_pragma=cache_size(-64000)&_txlock=immediate"); err != nil {
 		return err
 	}
 	if err := d.migrate(ctx, d.write); err != nil {
@@ -56,6 +56,11 @@ func (d *DB) openSQLite(ctx context.Context, path string) error {
 			return d.sqliteFault(err)
 		}
 	}
+	beside, err := d.pool(1, common+"&_pragma=synchronous(FULL)")
+	if err != nil {
+		return err
+	}
+	d.checkpoints = startCheckpoints(beside)
 	readers := d.opt.MaxOpen
 	if readers <= 0 {
 		readers = 4

@@ -307,6 +307,9 @@ func (m *Master) Stats(_ context.Context, f job.StatsFilter) ([]job.Stats, error
 	}
 	var list []job.Stats
 	for _, key := range slices.Sorted(maps.Keys(sums)) {
+		if rate, ok := job.Rate(sums[key].Count); ok {
+			sums[key].Success = &rate
+		}
 		list = append(list, *sums[key])
 	}
 	return list, m.fail()

@@ -22,7 +22,7 @@ ALTER TABLE tasks ADD COLUMN summed INTEGER NOT NULL DEFAULT 0;
 -- How much a record takes (see encode.go), and all of a task's.
 ALTER TABLE records ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
-UPDATE records SET bytes = 600 + LENGTH(detail) + COALESCE(
+UPDATE records SET bytes = 400 + LENGTH(detail) + COALESCE(
     (SELECT COALESCE(LENGTH(b.output), 0) + COALESCE(LENGTH(b.result), 0) + COALESCE(LENGTH(b.attempts), 0) FROM record_bodies b WHERE b.seq = records.seq), 0);
 UPDATE tasks SET bytes = COALESCE((SELECT SUM(r.bytes) FROM records r WHERE r.task = tasks.id), 0);
 
