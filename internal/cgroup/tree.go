@@ -64,6 +64,13 @@ func Open(log *slog.Logger) *Tree {
 	return open(log, locate(string(mounts), string(own)), controllers)
 }
 
+// Look tells what a Tree of this process could do, and leaves none.
+func Look() Facts {
+	t := Open(slog.New(slog.DiscardHandler))
+	defer t.Close()
+	return t.Facts()
+}
+
 func allWhy(reason string) map[string]string {
 	why := map[string]string{}
 	for _, c := range controllers {

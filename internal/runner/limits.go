@@ -17,6 +17,9 @@ import (
 // Facts say what control groups can do on this machine, and which limits they enforce here.
 func (r *Runner) Facts() cgroup.Facts { return r.groups.Facts() }
 
+// GroupFacts are those of a runner that this process could make, for an agent whose runner is in another process.
+func GroupFacts() cgroup.Facts { return cgroup.Look() }
+
 // birth is what is special about how a command is born.
 //
 // What only control groups of version 2 have to know needs nothing: the kernel forks into them. Nice, umask and groups of version 1 belong to the

@@ -110,6 +110,21 @@ func TestEndLeftoverEndsTheControlGroup(t *testing.T) {
 	eventually(t, "nobody lives", func() bool { return len(withArg(t, arg)) == 0 })
 }
 
+// What an agent says of its node is what a runner there does.
+func TestFacts(t *testing.T) {
+	r := newRunner(t, Options{})
+	have, look := r.Facts(), GroupFacts()
+	if look.Version != have.Version || !slices.Equal(look.Limits, have.Limits) || look.Why != have.Why {
+		t.Errorf("got %+v, want %+v", look, have)
+	}
+	if _, err := os.Stat(look.Dir); look.Dir != "" && err == nil {
+		t.Errorf("%s is left", look.Dir)
+	}
+	if (have.Version == "none") != (have.Dir == "") || (len(have.Limits) < 4) != (have.Why != "") {
+		t.Errorf("got %+v", have)
+	}
+}
+
 func TestTheCauseOfAnEnd(t *testing.T) {
 	r := newRunner(t, Options{})
 	for line, want := range map[string]job.EndedBy{"exit 0": job.EndedByExit, "exit 3": job.EndedByExit, "kill -9 $$": job.EndedBySignal} {
