@@ -56,6 +56,9 @@ func (s *Server) openWays(command job.Runner, logs *runlog.Dir) *ways.Runner {
 		}
 	}
 	w := ways.New(o)
-	s.opened("other ways to run", w.Close)
+	s.opened("other ways to run", func() error {
+		w.KillAll("the stop of the agent") // an agent may leave its runs to the next one, but these can't outlive the process
+		return w.Close()
+	})
 	return w
 }
