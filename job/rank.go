@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// rank is the weight of a node for a key by rendezvous hashing.
-func rank(key string, id NodeID) uint64 {
+// Rank is the weight of a node for a key by rendezvous hashing; the heaviest goes first.
+func Rank(key string, id NodeID) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(key))
 	h.Write([]byte{0})
@@ -23,7 +23,7 @@ func rank(key string, id NodeID) uint64 {
 // CompareRank orders nodes for a key by rendezvous hashing: who comes first goes first, and the order of the
 // others does not change when one comes or goes.
 func CompareRank(key string, a, b NodeID) int {
-	return cmp.Or(cmp.Compare(rank(key, b), rank(key, a)), cmp.Compare(a, b))
+	return cmp.Or(cmp.Compare(Rank(key, b), Rank(key, a)), cmp.Compare(a, b))
 }
 
 // RankOf is the place of a node, from 0, among the candidates for a key. Who is not among them

@@ -41,8 +41,12 @@ type Task struct {
 	Jitter   Duration `json:"jitter,omitempty"` // an instant starts up to this much later, always the same for it
 
 	Kind   KindName          `json:"kind,omitempty"`   // default: common
-	Nodes  []NodeID          `json:"nodes,omitempty"`  // where it may run, by name
-	Labels map[string]string `json:"labels,omitempty"` // and by label; neither: every node
+	Nodes  []NodeID          `json:"nodes,omitempty"`  // where it may run, by name; see [NamesNode]
+	Labels map[string]string `json:"labels,omitempty"` // and by label
+	Where  string            `json:"where,omitempty"`  // and by labels and conditions, a [Selector]; none of them: every node
+
+	MaxNodes int    `json:"max_nodes,omitempty"` // on at most so many of those nodes; 0: on all
+	Spread   Spread `json:"spread,omitempty"`    // which of them; default: hash
 
 	Timeout     Duration `json:"timeout,omitempty"`     // of one attempt; 0: none; whole seconds
 	Grace       Duration `json:"grace,omitempty"`       // from SIGTERM to SIGKILL; default 5s
@@ -125,6 +129,9 @@ func (t *Task) Complete() {
 	}
 	if t.OnLost == "" {
 		t.OnLost = LostRecord
+	}
+	if where, err := ParseSelector(t.Where); err == nil {
+		t.Where = where.String()
 	}
 }
 

@@ -164,12 +164,12 @@ func (t *Task) checkPlaces(f *Faults, prefix string) {
 	}
 	for i, n := range t.Nodes {
 		at := fmt.Sprintf("%snodes[%d]", prefix, i)
-		if err := CheckName("node", string(n)); err != nil {
-			f.AddError(at, err)
-		} else if slices.Contains(t.Nodes[:i], n) {
+		checkNodeName(f, at, n)
+		if slices.Contains(t.Nodes[:i], n) {
 			f.Add(at, "node %s is named twice", n)
 		}
 	}
+	t.checkWhere(f, prefix)
 	if len(t.Labels) > maxLabels {
 		f.Add(prefix+"labels", "there are %d labels, at most %d are allowed", len(t.Labels), maxLabels)
 		return

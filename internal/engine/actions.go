@@ -99,6 +99,7 @@ func (s *State) Plan(now time.Time) []Action {
 
 // place brings the jobs in line with the tasks and the nodes that changed.
 func (s *State) place(now time.Time) []Action {
+	s.departures(now)
 	if len(s.dirtyNodes) > 0 {
 		for _, t := range s.tasks {
 			if _, dirty := s.dirtyTasks[t]; !dirty && s.touched(t) {

@@ -35,6 +35,13 @@ func (s *State) adopt(t *task) {
 		t.placed = t.entry == nil && len(t.jobs) > 0
 	}
 	t.entry, t.rule, t.unreadable, t.lacks = entry, rule, false, ""
+	where, err := job.ParseSelector(entry.Task.Where)
+	if t.where = where; err != nil {
+		t.rule = nil // as above
+	}
+	if delete(s.limited, t); entry.Task.MaxNodes > 0 {
+		s.limited[t] = struct{}{}
+	}
 	s.setNames(t, entry.Task.ConfigNames())
 	s.dirty(t)
 	s.rouse(t)
@@ -61,6 +68,7 @@ func (e TaskUnreadable) apply(s *State) {
 // vacate takes the entry away.
 func (s *State) vacate(t *task) {
 	s.setNames(t, nil)
+	delete(s.limited, t)
 	t.entry, t.rule, t.stamp, t.lacks = nil, nil, 0, ""
 }
 
@@ -84,7 +92,7 @@ func (e NodePut) apply(s *State) {
 	old := n.node
 	n.node = e.Node
 	delete(s.unreadable, n.id)
-	if old != nil && old.Cordoned == e.Node.Cordoned && maps.Equal(old.Labels, e.Node.Labels) {
+	if old != nil && old.Cordoned == e.Node.Cordoned && maps.Equal(old.Labels, e.Node.Labels) && maps.Equal(old.Conditions, e.Node.Conditions) {
 		return
 	}
 	s.relabel(n.id, old, e.Node)
@@ -142,6 +150,8 @@ func (e NodeOnline) apply(s *State) {
 		n.changed = e.At
 	}
 	n.presence = e.Presence
+	s.arrived = true
+	delete(s.departed, e.Presence.Node)
 }
 
 func (e NodeOffline) apply(s *State) {
@@ -150,6 +160,7 @@ func (e NodeOffline) apply(s *State) {
 		return
 	}
 	n.presence, n.changed = nil, e.At
+	s.departed[e.Node] = struct{}{}
 	delete(s.slow, e.Node)
 	if n.node == nil {
 		delete(s.nodes, e.Node)
@@ -174,6 +185,9 @@ func (s *State) bind(t *task, j *job.Job, rev int64) {
 	if n := s.nodes[id]; n != nil {
 		id = n.id
 	}
+	if _, had := t.jobs[id]; !had {
+		s.load[id]++
+	}
 	t.jobs[id] = jobState{rev: rev, stamp: parseStamp(j.Stamp), since: j.Since.UnixNano()}
 	if s.byHash[j.Hash] != t {
 		s.byHash[j.Hash] = t
@@ -186,6 +200,11 @@ func (e JobDeleted) apply(s *State) {
 		return
 	}
 	delete(s.byHash, e.Hash)
+	if _, had := t.jobs[e.Node]; had {
+		if s.load[e.Node]--; s.load[e.Node] == 0 {
+			delete(s.load, e.Node)
+		}
+	}
 	delete(t.jobs, e.Node)
 	s.dirty(t)
 	if len(t.jobs) == 0 {

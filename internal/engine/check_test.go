@@ -201,7 +201,7 @@ func (c *checks) placed() {
 			c.fail("there is a job of the deleted task %s on %s", ref, j.job.NodeID)
 			continue
 		}
-		if n == nil || !e.Task.Rule().Matches(n) || len(e.Task.Nodes) > 0 && !slices.Contains(e.Task.Nodes, n.ID) {
+		if n == nil || !selects(&e.Task, n) {
 			c.fail("there is a job of %s on %s, which does not match", ref, j.job.NodeID)
 		}
 		if j.job.Generation != e.Generation || j.job.Pause != e.Paused || j.job.RuleSince().Before(e.Since) {
@@ -220,11 +220,43 @@ func (c *checks) placed() {
 				c.fail("the job of %s on %s has candidates %v, bound are %v", ref, j.NodeID, j.Candidates, on)
 			}
 		}
+		var without []job.NodeID
 		for id, n := range w.nodes {
-			named := len(e.Task.Nodes) == 0 || slices.Contains(e.Task.Nodes, id)
-			if named && !n.Cordoned && !w.unreadable[id] && e.Task.Rule().Matches(n) && !slices.Contains(on, id) {
-				c.fail("there is no job of %s on %s", ref, id)
+			if !n.Cordoned && !w.unreadable[id] && selects(&e.Task, n) && !slices.Contains(on, id) {
+				without = append(without, id)
 			}
+		}
+		slices.Sort(without)
+		switch limit := e.Task.MaxNodes; {
+		case limit > 0 && len(on) > limit:
+			c.fail("%s is on %v, which is more than %d", ref, on, limit)
+		case len(without) > 0 && (limit == 0 || len(on) < limit):
+			c.fail("there is no job of %s on %v", ref, without)
+		}
+	}
+}
+
+// selects tells whether a task may be on a node.
+func selects(t *job.Task, n *job.Node) bool {
+	where, err := job.ParseSelector(t.Where)
+	return err == nil && t.Rule().Matches(n) && where.Matches(n) && job.NamesNode(t.Nodes, n.ID)
+}
+
+// replaced looks whether limited tasks are on nodes that can run them, when everybody is there.
+func (c *checks) replaced() {
+	for _, j := range c.w.jobs {
+		e, n := c.w.tasks[j.job.Ref()], c.w.nodes[j.job.NodeID]
+		if e == nil || n == nil || e.Task.MaxNodes == 0 {
+			continue
+		}
+		others := 0
+		for id, o := range c.w.nodes {
+			if _, there := c.w.jobs[string(id)+"/"+job.JobHash(j.job.Ref(), id)]; !there && c.w.online[id] != nil && !o.Cordoned && selects(&e.Task, o) {
+				others++
+			}
+		}
+		if others > 0 && (n.Cordoned || c.w.online[n.ID] == nil && e.Task.Kind.Kind().Claimed()) {
+			c.fail("%s stays on %s, which can't run it, and others could", j.job.Ref(), n.ID)
 		}
 	}
 }

@@ -94,6 +94,12 @@ func (s *State) Apply(events ...Event) {
 func (e Began) apply(s *State) {
 	s.began = e.At.Add(s.lease - s.patience())
 	s.judged, s.planned = time.Time{}, time.Time{}
+	s.arrived = true
+	for id, n := range s.nodes {
+		if n.presence == nil {
+			s.departed[id] = struct{}{}
+		}
+	}
 	for _, t := range s.tasks { // who led before may have planned what was never carried out
 		s.dirty(t)
 		s.rouse(t)

@@ -23,7 +23,11 @@ func (s *State) Bound(ref job.TaskRef) []job.NodeID {
 // WouldPlace lists the nodes on which a task would be, were it this one.
 func (s *State) WouldPlace(e *job.TaskEntry) []job.NodeID {
 	entry, rule, _ := s.resolve(e)
-	t := &task{ref: e.Ref(), entry: entry, rule: rule}
+	where, err := job.ParseSelector(entry.Task.Where)
+	if err != nil {
+		return nil
+	}
+	t := &task{ref: e.Ref(), entry: entry, rule: rule, where: where}
 	if known := s.tasks[t.ref]; known != nil {
 		t.jobs = known.jobs
 	}
@@ -40,8 +44,8 @@ func (s *State) Explain(ref job.TaskRef) []Placement {
 	for _, id := range slices.Sorted(maps.Keys(s.nodes)) {
 		p := Placement{Node: id, Online: s.online(id)}
 		_, p.Bound = t.jobs[id]
-		if p.Reason = s.unfit(t, id); p.Reason == "" && !p.Bound && s.nodes[id].node.Cordoned {
-			p.Reason = "the node is cordoned"
+		if p.Reason = s.unfit(t, id); p.Reason == "" && !p.Bound {
+			p.Reason = s.passedOver(t, id)
 		}
 		list = append(list, p)
 	}
@@ -61,13 +65,35 @@ func (s *State) unfit(t *task, id job.NodeID) string {
 	case n == nil || n.node == nil:
 		return "the node is not registered"
 	}
-	if names := t.entry.Task.Nodes; len(names) > 0 && !slices.Contains(names, id) {
+	if names := t.entry.Task.Nodes; !job.NamesNode(names, id) {
+		if slices.ContainsFunc(names, func(n job.NodeID) bool { return n[0] == '!' && !job.NamesNode([]job.NodeID{n}, id) }) {
+			return "the task's nodes leave it out"
+		}
 		return "the task names other nodes"
 	}
 	for _, k := range slices.Sorted(maps.Keys(t.rule.Labels)) {
 		if v, ok := n.node.Labels[k]; !ok || v != t.rule.Labels[k] {
 			return fmt.Sprintf("the task wants label %s=%s", k, t.rule.Labels[k])
 		}
+	}
+	if unmet := t.where.Unmet(n.node); unmet != "" {
+		return "the task wants " + unmet
+	}
+	return ""
+}
+
+// passedOver says why a node that a task selects does not have it.
+func (s *State) passedOver(t *task, id job.NodeID) string {
+	n := s.nodes[id].node
+	switch limit := t.limit(); {
+	case n.Draining:
+		return "the node is draining"
+	case n.Cordoned:
+		return "the node is cordoned"
+	case limit > 0 && len(t.jobs) >= limit && s.online(id):
+		return fmt.Sprintf("max_nodes is %d, and others were chosen", limit)
+	case limit > 0 && len(t.jobs) >= limit:
+		return fmt.Sprintf("max_nodes is %d, others were chosen, and it is offline", limit)
 	}
 	return ""
 }

@@ -11,87 +11,12 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-// touched tells whether a node that changed gains or loses the task.
-func (s *State) touched(t *task) bool {
-	for id := range s.dirtyNodes {
-		_, bound := t.jobs[id]
-		if bound != s.matches(t, id, bound) {
-			return true
-		}
-	}
-	return false
-}
-
-// matches tells whether a task belongs on a node. A cordoned node keeps what it has and gets nothing new.
-func (s *State) matches(t *task, id job.NodeID, bound bool) bool {
-	n := s.nodes[id]
-	if _, opaque := s.unreadable[id]; opaque {
-		return bound
-	}
-	if t.rule == nil || n == nil || n.node == nil || n.node.Cordoned && !bound {
-		return false
-	}
-	return (len(t.entry.Task.Nodes) == 0 || slices.Contains(t.entry.Task.Nodes, id)) && t.rule.Matches(n.node)
-}
-
-// selected lists the nodes on which a task belongs, in their order.
-func (s *State) selected(t *task) []job.NodeID {
-	if t.rule == nil {
-		return nil
-	}
-	var on []job.NodeID
-	add := func(id job.NodeID) {
-		n := s.nodes[id]
-		if n == nil || n.node == nil || !t.rule.Matches(n.node) {
-			return
-		}
-		if _, bound := t.jobs[id]; bound || !n.node.Cordoned {
-			on = append(on, n.id)
-		}
-	}
-	if names := t.entry.Task.Nodes; len(names) > 0 {
-		for _, id := range names {
-			add(id)
-		}
-	} else if fewest, ok := s.fewest(t.rule.Labels); ok {
-		for id := range fewest {
-			add(id)
-		}
-	} else {
-		for id := range s.nodes {
-			add(id)
-		}
-	}
-	on = append(on, s.opaque(t)...)
-	slices.Sort(on)
-	return slices.Compact(on)
-}
-
-// opaque are the nodes with the task whose documents can't be read.
-func (s *State) opaque(t *task) (ids []job.NodeID) {
-	for id := range s.unreadable {
-		if _, bound := t.jobs[id]; bound {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// fewest are the nodes that carry the rarest of some labels.
-func (s *State) fewest(labels map[string]string) (nodes map[job.NodeID]struct{}, ok bool) {
-	for k, v := range labels {
-		if with := s.labelled[label{k, v}]; !ok || len(with) < len(nodes) {
-			nodes, ok = with, true
-		}
-	}
-	return nodes, ok
-}
-
 func (s *State) placeTask(t *task, now time.Time) []Action {
 	if t.unreadable || t.entry != nil && t.rule == nil {
 		return nil // left alone until it can be read
 	}
 	on := s.selected(t)
+	s.promise(t, on)
 	var actions []Action
 	config := s.configFor(t)
 	t.stamp = t.stampFor(on, config)

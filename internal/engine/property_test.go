@@ -104,6 +104,14 @@ func history(t *rapid.T, b bug) (wrong, journal []string) {
 		w.checks.fail("the plans do not come to an end")
 	}
 	w.checks.placed()
+	if p.n(2) == 0 {
+		p.node().die(true)
+		if !w.pass(lease*5/2, time.Second) {
+			w.checks.fail("the plans do not come to an end")
+		}
+	}
+	w.checks.replaced()
+	w.checks.placed()
 	w.checks.accounted(w.now.Add(-3 * time.Minute))
 	p.clear()
 	return w.checks.wrong, w.journal
@@ -246,6 +254,13 @@ func (p *people) edit() {
 	case 1:
 		task.Nodes = []job.NodeID{"n1", "n2"}
 	}
+	if p.n(3) == 0 {
+		task.MaxNodes = 1 + p.n(2)
+		task.Spread = job.Spread(pick("", "hash", "load"))
+	}
+	if p.n(4) == 0 {
+		task.Where = pick("role in (x,y), Fit!=False", "role", "Fit=True", "Fit notin (False)")
+	}
 	p.w.apply(task)
 }
 
@@ -283,7 +298,9 @@ func (p *people) changeNode() {
 		return
 	}
 	n = n.Clone()
-	switch p.n(3) {
+	switch p.n(4) {
+	case 3:
+		n.Conditions = map[string]string{"Fit": one(p.t, "True", "False")}
 	case 0:
 		w.deleteNode(s.id)
 		return
@@ -332,7 +349,7 @@ func (p *people) heal() bool {
 			w.putNode(&job.Node{ID: id, CreatedAt: w.now})
 		}
 		n := w.nodes[id].Clone()
-		n.Cordoned, n.Labels = false, map[string]string{"role": "x"}
+		n.Cordoned, n.Labels, n.Conditions = false, map[string]string{"role": "x"}, map[string]string{"Fit": "True"}
 		w.putNode(n)
 		if !s.alive {
 			s.start()

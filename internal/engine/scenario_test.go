@@ -243,6 +243,12 @@ func (s *scenario) task(args []string) {
 			for n := range strings.SplitSeq(v, ",") {
 				t.Nodes = append(t.Nodes, job.NodeID(n))
 			}
+		case "where":
+			t.Where = v
+		case "max_nodes":
+			fmt.Sscan(v, &t.MaxNodes)
+		case "spread":
+			t.Spread = job.Spread(v)
 		case "labels":
 			key, value, _ := strings.Cut(v, ":")
 			t.Labels = map[string]string{key: value}

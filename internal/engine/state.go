@@ -33,6 +33,12 @@ type State struct {
 	excluding  map[string]map[*task]struct{} // the tasks that name a calendar, known or not
 	slow       map[job.NodeID]time.Duration  // how far clocks are behind, where it matters; see clocks.go
 	unreadable map[job.NodeID]struct{}       // nodes whose documents can't be read here, and were not before
+	limited    map[*task]struct{}            // the tasks with max_nodes
+	departed   map[job.NodeID]struct{}       // nodes that went away, and whose place nobody has yet
+	arrived    bool                          // a node has come
+	load       map[job.NodeID]int            // the jobs on each node
+	promised   map[job.NodeID]int            // those that the present plan adds
+	placing    time.Time                     // the time of the present plan
 	wishes     map[dispatchKey]*wish         // of runs that wait for the end of another; see replace.go
 
 	began   time.Time // since when the state is watched: nobody is judged for an absence from before
@@ -51,6 +57,7 @@ type task struct {
 	written    *job.TaskEntry // as it is kept; nil: deleted, or unreadable
 	entry      *job.TaskEntry // with its calendars resolved; nil: deleted; its jobs and claims may remain
 	rule       *job.Rule      // of the entry, parsed; nil: there is none, or it can't be read here
+	where      job.Selector   // of the entry, parsed
 	calendars  []string       // that it names
 	lacks      string         // of them, one that there is not; then the task is unreadable
 	unreadable bool           // there is an entry, which can't be read here: everything of it is left alone
@@ -95,6 +102,7 @@ func New(o Options) *State {
 		byHash: map[string]*task{}, dispatches: map[dispatchKey]*job.Dispatch{}, waiting: map[job.NodeID]int{}, backfills: map[string]*backfill{},
 		config: map[configKey]string{}, naming: map[string]map[*task]struct{}{},
 		calendars: map[string]*job.CalendarEntry{}, excluding: map[string]map[*task]struct{}{}, wishes: map[dispatchKey]*wish{}, slow: map[job.NodeID]time.Duration{}, unreadable: map[job.NodeID]struct{}{},
+		limited: map[*task]struct{}{}, departed: map[job.NodeID]struct{}{}, load: map[job.NodeID]int{}, promised: map[job.NodeID]int{},
 		dirtyTasks: map[*task]struct{}{}, dirtyNodes: map[job.NodeID]struct{}{}, roused: map[*task]struct{}{},
 	}
 }
