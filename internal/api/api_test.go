@@ -227,7 +227,9 @@ func TestApply(t *testing.T) {
 		{"a fault with its place", "?file=db.yaml", strings.Replace(yaml, "command:", "comand:", 1), "application/yaml", 422, `"file":"db.yaml","line":3`},
 		{"a fault in a list", "", `[{"name":"a","command":"true"},{"name":"b","command":"true","tiemr":"x"}]`, "application/json", 422, `"path":"[1]`},
 		{"twice in a list", "", `[{"name":"a","command":"true"},{"name":"a","command":"true"}]`, "application/json", 422, "second time"},
-		{"no list", "", `{"a":1}`, "application/json", 422, "no list of tasks"},
+		{"no list", "", `{"a":1}`, "application/json", 422, `unknown field \"a\"`},
+		{"no list nor object", "", `7`, "application/json", 422, "no list of tasks"},
+		{"an object", "", `{"templates":[{"name":"t","command":"true"}],"tasks":[{"name":"x","template":"t"}]}`, "application/json", 200, `"kind":"template","name":"t","change":"created"`},
 		{"a status", "", `[{"name":"a","command":"true","paused":true}]`, "application/json", 422, "paused"},
 	} {
 		status, _, body := f.do("POST", "/api/v1/apply"+c.query, c.body, "Content-Type", c.kind)

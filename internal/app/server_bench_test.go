@@ -20,7 +20,7 @@ func BenchmarkOneOff(b *testing.B) {
 	if err := s.ready(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := s.apply(ctx, []job.Task{{Name: "true", Command: job.Args("/bin/true"), Overlap: job.OverlapAllow, Concurrency: 1000}}); err != nil {
+	if _, err := s.apply(ctx, job.Documents{Tasks: []job.Task{{Name: "true", Command: job.Args("/bin/true"), Overlap: job.OverlapAllow, Concurrency: 1000}}}); err != nil {
 		b.Fatal(err)
 	}
 	ref := job.Ref("", "true")

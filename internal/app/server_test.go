@@ -113,7 +113,7 @@ func TestStopRecordsWhatRan(t *testing.T) {
 	data := t.TempDir()
 	s, _ := boot(t, alone(data))
 	ref := job.Ref("", "hang")
-	if _, err := s.apply(t.Context(), []job.Task{{Name: "hang", Command: job.Args("sleep", "600")}}); err != nil {
+	if _, err := s.apply(t.Context(), job.Documents{Tasks: []job.Task{{Name: "hang", Command: job.Args("sleep", "600")}}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.master.Run(t.Context(), client.RunRequest{Task: ref}); err != nil {
