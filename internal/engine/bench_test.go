@@ -20,7 +20,7 @@ type cluster struct {
 	jobs int
 }
 
-func newCluster(b *testing.B, sites, nodes, tasks int, kind job.KindName) *cluster {
+func newCluster(b *testing.B, sites, nodes, tasks int, kind job.KindName, edit ...func(*job.Task)) *cluster {
 	c := &cluster{s: engine.New(engine.Options{}), now: benchStart}
 	for site := range sites {
 		label := map[string]string{"site": fmt.Sprint(site)}
@@ -31,6 +31,9 @@ func newCluster(b *testing.B, sites, nodes, tasks int, kind job.KindName) *clust
 		}
 		for n := range tasks {
 			t := job.Task{Name: fmt.Sprintf("s%dt%d", site, n), Command: job.Line("true"), Timer: "0 3 * * *", Kind: kind, Labels: label}
+			for _, e := range edit {
+				e(&t)
+			}
 			t.Complete()
 			c.rev++
 			c.s.Apply(engine.TaskPut{Entry: &job.TaskEntry{Task: t, CreatedAt: c.now, Since: c.now, Generation: 1, Revision: c.rev}})
@@ -192,4 +195,38 @@ func BenchmarkIdlePlan(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkNodeReplaced plans the replacement of one node in each of the ten places of its tasks, of which there are a million among
+// 10,000 nodes; and of one among 10,000 nodes that are all alike, for three-place tasks.
+func BenchmarkNodeReplaced(b *testing.B) {
+	if testing.Short() {
+		b.Skip("it builds a million jobs")
+	}
+	for _, size := range []struct {
+		name                        string
+		sites, nodes, tasks, places int
+	}{{"sites", 100, 100, 1000, 10}, {"alike", 1, 10_000, 1000, 3}} {
+		c := newCluster(b, size.sites, size.nodes, size.tasks, "interval", func(t *job.Task) { t.MaxNodes = size.places })
+		c.settle()
+		b.Run(size.name, func(b *testing.B) {
+			n, moved := 0, 0
+			for b.Loop() {
+				id := job.NodeID(fmt.Sprintf("s%dn%d", n%size.sites, n/size.sites))
+				n++
+				c.s.Apply(engine.NodeOffline{Node: id, At: c.now})
+				c.now = c.now.Add(time.Minute)
+				start := time.Now()
+				moved += len(c.s.Plan(c.now))
+				if took := time.Since(start); took > time.Second {
+					b.Fatalf("the plan took %v", took)
+				}
+				b.StopTimer()
+				c.settle()
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(c.jobs), "jobs")
+			b.ReportMetric(float64(moved)/float64(n), "writes/op")
+		})
+	}
 }

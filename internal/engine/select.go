@@ -60,6 +60,9 @@ func (s *State) selected(t *task) []job.NodeID {
 	if t.rule == nil {
 		return nil
 	}
+	if on := s.settledOn(t); on != nil {
+		return on
+	}
 	var on []job.NodeID
 	add := func(id job.NodeID) {
 		_, bound := t.jobs[id]
@@ -90,6 +93,22 @@ func (s *State) selected(t *task) []job.NodeID {
 	if limit := t.limit(); limit > 0 && len(on) > limit {
 		on = s.chosen(t, on, limit)
 	}
+	return on
+}
+
+// settledOn are the nodes of a limited task that is on as many as it may be, all of them good: then the others need not be looked at.
+func (s *State) settledOn(t *task) []job.NodeID {
+	if t.limit() == 0 || len(t.jobs) != t.limit() {
+		return nil
+	}
+	on := make([]job.NodeID, 0, len(t.jobs))
+	for id := range t.jobs {
+		if !s.matches(t, id, true) || !s.usable(t, id) {
+			return nil
+		}
+		on = append(on, id)
+	}
+	slices.Sort(on)
 	return on
 }
 
