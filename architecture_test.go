@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"internal/master":         {"internal/engine", "client", "store", "schedule", "job"},
 	"internal/node":           {"internal/runlog", "store", "schedule", "job"},
 	"internal/engine":         {"schedule", "job"},
-	"internal/guard":          {"internal/runner", "job"},
+	"internal/guard":          {"internal/runlog", "internal/runner", "job"},
 	"internal/runner":         {"internal/cgroup", "internal/runlog", "job"},
 	"internal/cgroup":         {"job"},
 	"internal/runlog":         {"job"},

@@ -18,10 +18,17 @@ type Node struct {
 	Cordoned   bool              `json:"cordoned,omitempty"`   // gets no new jobs and no runs that are asked for
 	Draining   bool              `json:"draining,omitempty"`   // cordoned, and its timers start nothing: work goes elsewhere
 	Drained    bool              `json:"drained,omitempty"`    // its agent's word that it is so, and that nothing runs any more
+	Lease      Duration          `json:"lease,omitempty"`      // how long its lease lives; 0: as its agent was started
 	Facts      Facts             `json:"facts,omitzero"`
 	CreatedAt  time.Time         `json:"created_at,omitzero"`
 	Revision   int64             `json:"revision,omitempty"` // the store's, of the version that was read
 }
+
+// Bounds of a lease. A shorter one lapses on any hiccup; with a longer one a dead node is noticed too late.
+const (
+	MinLease = 2 * time.Second
+	MaxLease = 5 * time.Minute
+)
 
 // Facts is what an agent tells of its machine.
 type Facts struct {
@@ -44,6 +51,10 @@ type Presence struct {
 	BootID  string    `json:"boot_id,omitempty"`
 	// Replaces is the session of an earlier life of the agent that is known to be dead; its lease need not be waited for.
 	Replaces string `json:"-"`
+	// Keeps are the locks of that session whose runs go on: they stand with its lease, which is taken over.
+	Keeps []Lock `json:"-"`
+	// Carries are the runs of instants that earlier sessions claimed and this one goes on with.
+	Carries []RunID `json:"carries,omitempty"`
 }
 
 // Clone copies the node deeply.
@@ -63,6 +74,9 @@ func (n *Node) Valid() error {
 		if err := CheckName("label", k); err != nil {
 			f.AddError("labels", err)
 		}
+	}
+	if n.Lease != 0 && (n.Lease.Std() < MinLease || n.Lease.Std() > MaxLease) {
+		f.Add("lease", "%s is not between %s and %s", n.Lease, Duration(MinLease), Duration(MaxLease))
 	}
 	return f.Err("the node is not valid")
 }

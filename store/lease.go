@@ -120,13 +120,17 @@ type retune struct {
 // take begins a tenure. Where somebody else holds the key it waits until their lease must have run out, a
 // ttl and a second, then it is [job.CodeConflict]. What is given with it runs until the tenure ends.
 func (t *tenure) take(ctx context.Context, ttl time.Duration, with ...func(context.Context)) error {
-	k, err := t.s.grant(ctx, ttl)
-	if err != nil {
-		return coded(err, "register %s", t.what)
+	k, inherited := t.cur, t.cur != nil
+	if !inherited {
+		var err error
+		if k, err = t.s.grant(ctx, ttl); err != nil {
+			return coded(err, "register %s", t.what)
+		}
 	}
 	patience, cancel := context.WithTimeout(ctx, k.ttl+time.Second)
 	defer cancel()
 	b := backoff{min: 20 * time.Millisecond, max: 250 * time.Millisecond}
+	var err error
 	for {
 		err = t.place(ctx, k)
 		if err == nil || !job.IsConflict(err) || !b.wait(patience) {
@@ -138,6 +142,9 @@ func (t *tenure) take(ctx context.Context, ttl time.Duration, with ...func(conte
 		}
 	}
 	if err != nil {
+		if inherited {
+			return err // what stands under it lives on until then
+		}
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = k.release(cleanup) // it runs out by itself
@@ -186,7 +193,7 @@ func (t *tenure) place(ctx context.Context, k *keeper) error {
 				return job.Errorf(job.CodeConflict, "%s is registered by another process that is alive: %s", t.what, bytes.TrimSpace(holder.value)).
 					WithHint("stop the other one, or give this one a name of its own")
 			}
-			if holder.lease == k.id {
+			if holder.lease == k.id && bytes.Equal(holder.value, t.value) {
 				return nil // the answer was lost
 			}
 		}
@@ -289,6 +296,13 @@ func (t *tenure) end(ctx context.Context) error {
 		return errors.Join(err, t.old.release(ctx))
 	}
 	return err
+}
+
+// leave stops the tenure and lets its lease stand: for a whole ttl more, if etcd answers.
+func (t *tenure) leave(ctx context.Context) {
+	t.cancel()
+	<-t.over
+	_ = t.cur.beat(ctx)
 }
 
 // setTTL goes over to a lease of another length.

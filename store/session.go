@@ -47,8 +47,15 @@ func (s *Store) Join(ctx context.Context, p job.Presence, ttl time.Duration) (*S
 		},
 	}
 	if p.Replaces != "" {
-		if err := s.replaced(ctx, ss.t.key, p.Replaces); err != nil {
+		if ss.t.cur, err = s.replaced(ctx, ss.t.key, p.Replaces, p.Keeps); err != nil {
 			return nil, err
+		}
+	}
+	if old := p.Replaces; ss.t.cur != nil {
+		mine := ss.t.mine
+		ss.t.mine = func(value []byte) bool {
+			var other job.Presence
+			return mine(value) || json.Unmarshal(value, &other) == nil && other.Session == old
 		}
 	}
 	if err := ss.t.take(ctx, ttl, ss.c.run, ss.p.run); err != nil {
@@ -115,6 +122,10 @@ func (ss *Session) UnsetProcess(p *job.Process) { ss.p.unset(p) }
 
 // CountProcesses is how many processes of a job are alive here; of all jobs when hash is empty.
 func (ss *Session) CountProcesses(hash string) int { return ss.p.count(hash) }
+
+// Leave ends the session and lets its lease, with all that stands under it, live on for its length: the next life of the agent takes it
+// over ([job.Presence] Replaces and Keeps). Left tells still how long it is certain to stand.
+func (ss *Session) Leave(ctx context.Context) { ss.end.Do(func() { ss.t.leave(ctx) }) }
 
 // Close gives the lease back, so that the node is gone at once, with its processes and locks. If etcd is away
 // until ctx ends, the lease runs out by itself.

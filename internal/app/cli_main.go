@@ -98,7 +98,7 @@ func (c *cli) root() *cobra.Command {
 		}},
 		{"run", "Runs:", []*cobra.Command{c.runCommand(), c.execCommand(), c.waitCommand(), c.logsCommand(), c.killCommand()}},
 		{"look", "Looking around:", []*cobra.Command{c.getCommand(), c.describeCommand(), c.statusCommand()}},
-		{"cluster", "The cluster:", []*cobra.Command{c.cordonCommand(true), c.cordonCommand(false), c.drainCommand(), c.labelCommand(), c.configCommand(), c.calendarCommand()}},
+		{"cluster", "The cluster:", []*cobra.Command{c.cordonCommand(true), c.cordonCommand(false), c.drainCommand(), c.leaseCommand(), c.labelCommand(), c.configCommand(), c.calendarCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, cmd := range g.commands {
@@ -106,7 +106,7 @@ func (c *cli) root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
-	root.AddCommand(c.versionCommand())
+	root.AddCommand(c.versionCommand(), guardCommand())
 	return root
 }
 

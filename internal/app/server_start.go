@@ -43,11 +43,10 @@ func (s *Server) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := runner.New(runner.Options{Dir: s.data.join("run"), Logs: logs, Logger: s.log})
+	r, err := s.openRunner(logs)
 	if err != nil {
 		return err
 	}
-	s.opened("runner", r.Close)
 	w := s.openWays(r, logs)
 	a, err := node.New(node.Options{
 		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: w, Logs: logs, Policy: s.policy,

@@ -50,6 +50,7 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 }
 
 func (f *serverFlags) node(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.cfg.StopRuns, "stop-runs", false, "end what runs when this is stopped (default: SIGTERM leaves it to the next start)")
 	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "label K=V of this node; repeatable")
 	f.cfg.WaysConfig.flags(cmd.Flags())
 	cmd.Flags().StringVar(&f.cfg.Policy, "policy", "", "the node's own policy (default "+policy.DefaultFile+", if there is one); SIGHUP reads it again")
@@ -79,7 +80,7 @@ func (d *durationFlag) Set(s string) error {
 func newServerCommands(data func() string, errs io.Writer) []*cobra.Command {
 	run := func(role Role, f *serverFlags) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) (err error) {
-			f.cfg.Role, f.cfg.Data = role, data()
+			f.cfg.Role, f.cfg.Data, f.cfg.Guarded = role, data(), true
 			if f.cfg.Ephemeral && cmd.Flags().Changed("data") {
 				return usagef("leave one of them out", "--ephemeral keeps nothing, and --data says where to keep it")
 			}
@@ -158,7 +159,7 @@ func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) (err error
 	s.greet(errs)
 	err = s.Wait(ctx)
 	if ctx.Err() != nil {
-		fmt.Fprintln(errs, "stopping: runs are ended and their records kept; interrupt again to leave at once")
+		fmt.Fprintln(errs, s.stopping(context.Cause(ctx)))
 	}
 	return err
 }

@@ -51,6 +51,10 @@ type ServerConfig struct {
 	KeepRuns  int           // how many records of a task; 0: all
 	KeepBytes job.Size      // of all records; 0: no limit
 	KeepStats time.Duration // how long it keeps statistics; 0: for ever
+	// Guarded has commands run by a guard: a process beside this one, of this program's executable, which comes to [Main] with the
+	// argument guard. Runs then outlive this process. Without, they are this process's own, and end with it.
+	Guarded   bool
+	StopRuns  bool // the stop ends what runs, also where a guard could go on with it
 	LogLevel  string
 	LogFormat string
 
@@ -90,7 +94,7 @@ func (c *ServerConfig) complete() error {
 	if c.Lease == 0 {
 		c.Lease = 10 * time.Second
 	}
-	if c.Lease < 2*time.Second || c.Lease > 5*time.Minute {
+	if c.Lease < job.MinLease || c.Lease > job.MaxLease {
 		f.Add("--lease", "%s is not between 2s and 5m", c.Lease)
 	}
 	if c.KeepAge < 0 || c.KeepRuns < 0 || c.KeepBytes < 0 || c.KeepStats < 0 {

@@ -109,7 +109,7 @@ func (s *State) holders(t *task, now time.Time) (lost Action, next time.Time) {
 			continue
 		}
 		look := now.Add(s.poll())
-		if !s.present(c.by.Node, c.by.Session) {
+		if !s.present(c.by.Node, c.by.Session) && !s.carries(c.by.Node, job.FiringID(t.ref, "", c.by.Instant)) {
 			if c.away.IsZero() {
 				c.away = now
 				if n := s.nodes[c.by.Node]; n != nil && n.changed.Before(now) {

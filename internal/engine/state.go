@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -148,6 +149,12 @@ func (s *State) node(id job.NodeID) *node {
 func (s *State) present(id job.NodeID, session string) bool {
 	n := s.nodes[id]
 	return n != nil && n.presence != nil && n.presence.Session == session
+}
+
+// carries tells whether a node goes on with the run of an instant that an earlier session of it claimed.
+func (s *State) carries(id job.NodeID, run job.RunID) bool {
+	n := s.nodes[id]
+	return n != nil && n.presence != nil && slices.Contains(n.presence.Carries, run)
 }
 
 // gone tells whether a node has been offline for so long that it is judged dead.

@@ -71,7 +71,11 @@ func run(dir string, log *slog.Logger) error {
 		return fmt.Errorf("guard: its socket: %w", err)
 	}
 	defer l.Close()
-	r, err := runner.New(c.Runner.options(filepath.Join(dir, runsName), log))
+	o, err := c.Runner.options(filepath.Join(dir, runsName), log)
+	if err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	r, err := runner.New(o)
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}

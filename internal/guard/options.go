@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/rota-dev/rota/internal/runlog"
 	"github.com/rota-dev/rota/internal/runner"
 )
 
@@ -28,9 +29,20 @@ type Options struct {
 
 // RunnerOptions are those of [runner.Options] that an agent chooses for its guard.
 type RunnerOptions struct {
-	Starts int `json:"starts,omitempty"`
+	Starts   int    `json:"starts,omitempty"`
+	NoGroups bool   `json:"no_groups,omitempty"`
+	Logs     string `json:"logs,omitempty"` // the folder of the logs; empty: there are none
+	// LogPerRun and LogPerNode bound them, in bytes; 0: the defaults.
+	LogPerRun  int64 `json:"log_per_run,omitempty"`
+	LogPerNode int64 `json:"log_per_node,omitempty"`
 }
 
-func (o RunnerOptions) options(dir string, log *slog.Logger) runner.Options {
-	return runner.Options{Dir: dir, Logger: log, Starts: o.Starts}
+func (o RunnerOptions) options(dir string, log *slog.Logger) (runner.Options, error) {
+	made := runner.Options{Dir: dir, Logger: log, Starts: o.Starts, NoGroups: o.NoGroups}
+	if o.Logs == "" {
+		return made, nil
+	}
+	logs, err := runlog.Open(runlog.Options{Dir: o.Logs, PerRun: o.LogPerRun, PerNode: o.LogPerNode, Logger: log})
+	made.Logs = logs
+	return made, err
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package guard
 
 import (
@@ -8,6 +10,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -202,7 +205,9 @@ func (n *conn) close() {
 const closePatience = 2 * time.Second
 
 // over tells whether an error of receive is the plain end of the connection.
-func over(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) }
+func over(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET)
+}
 
 // describe is an error of receive in words.
 func describe(err error) error {

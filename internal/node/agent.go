@@ -51,9 +51,14 @@ type Agent struct {
 	boot    time.Time // the instant of @reboot; zero: unknown
 	// haunted tells that processes of an earlier life could not be ended. Then its locks stay until its lease lapses.
 	haunted bool
+	heirs   map[job.RunID]*heritage // runs that earlier lives left
+	leave   atomic.Bool             // the stop leaves what runs to the next life
+	leaving chan struct{}           // closed when it does
+	left    atomic.Int64            // how many runs were left
 
 	self     atomic.Pointer[job.Node] // as it is registered, with the labels that people set
 	lease    atomic.Pointer[store.Session]
+	length   atomic.Int64 // of the lease, in nanoseconds; see ttl
 	joined   chan struct{} // closed when lease is set for the first time
 	stopping chan struct{} // closed when Run is told to end
 	inbox    chan func()   // what other goroutines tell the core
@@ -95,7 +100,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		Options: o, session: uuid.NewString(), spool: sp, metrics: newMetrics(sp),
-		joined: make(chan struct{}), stopping: make(chan struct{}), inbox: make(chan func(), 1024), gone: make(chan struct{}),
+		joined: make(chan struct{}), stopping: make(chan struct{}), leaving: make(chan struct{}), inbox: make(chan func(), 1024), gone: make(chan struct{}),
 	}
 	if a.boot, err = bootInstant(o.Dir, o.BootID, o.BootTime); err != nil {
 		o.Logger.Error("@reboot does not fire", "error", err) // rather than with each restart of the agent
@@ -108,9 +113,10 @@ func New(o Options) (*Agent, error) {
 // Session names this life of the agent.
 func (a *Agent) Session() string { return a.session }
 
-// Run fires jobs until ctx ends, then ends what runs, hands the records over and leaves. It returns an error only
+// Run fires jobs until ctx ends, then ends what runs (unless LeaveRuns was called), hands the records over and leaves. It returns an error only
 // where the agent can't be what it should: another live agent has its name.
 func (a *Agent) Run(ctx context.Context) error {
+	a.adopt(ctx)
 	a.settleOrphans()
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -123,6 +129,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	rest.Go(func() { a.handOver(after) })
 	rest.Go(func() { a.tellClock(run) })
 	rest.Go(func() { a.followLogs(run) })
+	rest.Go(func() { a.hold(after) })
 
 	rest.Go(func() {
 		<-run.Done()
@@ -134,7 +141,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.flush(ctx)
 	stop()
 	rest.Wait()
-	err := a.leave(context.WithoutCancel(ctx))
+	err := a.quit(context.WithoutCancel(ctx))
 	if cause := context.Cause(run); cause != nil && ctx.Err() == nil {
 		err = errors.Join(cause, err)
 	}
@@ -156,6 +163,9 @@ func (a *Agent) leaseSession(ctx context.Context) *store.Session {
 // settleOrphans ends what an earlier life left running and records it as lost: nobody can say how it went.
 func (a *Agent) settleOrphans() {
 	for _, o := range a.spool.orphans() {
+		if a.heirs[job.RunID(o.Record.ID)] != nil {
+			continue
+		}
 		reason := "the agent ended before it could tell how the run went"
 		if p := o.Process; p != nil {
 			if err := a.Leftover(p); err != nil {

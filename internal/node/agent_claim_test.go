@@ -184,7 +184,7 @@ func TestAloneNeverOverlaps(t *testing.T) {
 						t.Errorf("fence %d after %d", f, fence)
 					}
 					fence = f
-					if !x.Tied {
+					if x.Tied == 0 {
 						t.Error("a run of an alone task must die with its agent")
 					}
 				}

@@ -21,7 +21,8 @@ func (a *Agent) join(life, run context.Context) error {
 		if err == nil {
 			s, err = a.store().Join(run, job.Presence{
 				Node: a.ID, Session: a.session, Since: a.Now().UTC(), BootID: a.BootID, Replaces: a.lastSession(),
-			}, a.Lease)
+				Carries: a.carried(), Keeps: a.keptLocks(),
+			}, a.firstTTL())
 		}
 		switch {
 		case err == nil:
@@ -46,7 +47,7 @@ func (a *Agent) join(life, run context.Context) error {
 // watchLease tells of leases that were lost. It returns an error when another agent has taken the node's name meanwhile,
 // and does not let go of it.
 func (a *Agent) watchLease(life, run context.Context, s *store.Session) error {
-	t := time.NewTicker(a.Lease / 2)
+	t := time.NewTicker(a.ttl() / 2)
 	defer t.Stop()
 	for taken := 0; ; {
 		select {
@@ -97,14 +98,21 @@ func (a *Agent) register(ctx context.Context) error {
 	}
 }
 
-// leave gives the lease back, so that everybody knows at once.
-func (a *Agent) leave(ctx context.Context) error {
+// quit gives the lease back, so that everybody knows at once. Where runs go on without the agent it stays: they are alive, and
+// until it lapses the next life takes it over with them. Alone ones end before that, as after any loss of the lease.
+func (a *Agent) quit(ctx context.Context) error {
 	s := a.lease.Load()
 	if s == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
+	if n := a.left.Load(); n > 0 {
+		a.Logger.Info("the agent stops, and its runs go on", "runs", n)
+		s.Leave(ctx)
+		a.holdOnce(s)
+		return nil
+	}
 	if err := s.Close(ctx); err != nil {
 		a.Logger.Warn("the lease could not be given back; it will lapse", "error", err)
 		return nil

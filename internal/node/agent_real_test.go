@@ -28,7 +28,7 @@ func realEtcd(t *testing.T) *store.Store {
 // join starts an agent and waits until it is there. What it returns stops it.
 func join(t *testing.T, s *store.Store, id job.NodeID, dir string, r *doubleRunner) (stop func()) {
 	t.Helper()
-	a, err := New(Options{ID: id, Dir: dir, Store: s, Runner: r, Logger: slog.New(slog.DiscardHandler), Lease: 2 * time.Second, BootID: "boot"})
+	a, err := New(Options{ID: id, Dir: dir, Store: s, Runner: r, Logger: slog.New(slog.DiscardHandler), Lease: 2 * time.Second, BootID: "boot", SinceBoot: func() time.Duration { return time.Since(epoch) }})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

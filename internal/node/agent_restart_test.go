@@ -357,9 +357,14 @@ func (r undeadRunner) Start(context.Context, job.Exec) (job.Execution, error) { 
 
 type undead struct{ end chan struct{} }
 
-func (undead) Pid() int                { return 1 }
-func (undead) StartTicks() uint64      { return 1 }
-func (undead) Kill(string)             {}
-func (undead) KillNow(string)          {}
-func (u undead) Done() <-chan struct{} { return u.end }
-func (undead) Exit() job.Exit          { return job.Exit{Outcome: job.Killed} }
+func (undeadRunner) Hold(time.Duration) {}
+
+func (undead) Release()                      {}
+func (undead) Pid() int                      { return 1 }
+func (undead) StartTicks() uint64            { return 1 }
+func (undead) Kill(string)                   {}
+func (undead) KillNow(string)                {}
+func (undead) Publish()                      {}
+func (undead) Progress() <-chan job.Progress { return nil }
+func (u undead) Done() <-chan struct{}       { return u.end }
+func (undead) Exit() job.Exit                { return job.Exit{Outcome: job.Killed} }

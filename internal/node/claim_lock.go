@@ -62,14 +62,18 @@ func (r *run) takeLock() (outcome job.Outcome, reason string) {
 // releaseLock gives the lock back, also one that was asked for and of which nobody knows whether it was given, however often it
 // takes: a lock that stays would stop the task. When the agent stops or the lease is lost, the lock goes with the lease.
 func (r *run) releaseLock() {
-	if r.lock.Run == "" {
+	if r.lock.Run == "" || r.left {
 		return
 	}
 	lock, a := r.lock, r.a
 	unlock := func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), lastBackoff)
 		defer cancel()
-		err := a.lease.Load().Unlock(ctx, lock)
+		s := a.lease.Load()
+		if s == nil {
+			return false // of a run that an earlier life began
+		}
+		err := s.Unlock(ctx, lock)
 		if err != nil {
 			a.Logger.Warn("a lock could not be given back yet", "task", lock.Task.String(), "error", err)
 		}
@@ -102,10 +106,12 @@ var errLease = errors.New(leaseCause)
 func (r *run) lockLeft() time.Duration {
 	s := r.a.lease.Load()
 	left := s.Left()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if s.Epoch() != r.epoch {
 		return 0
 	}
-	return left - r.a.Lease/10
+	return left - r.a.ttl()/10
 }
 
 // guard ends the execution of an alone task before the lease that holds its lock can lapse: with grace if there is
@@ -115,19 +121,38 @@ func (r *run) guard(x job.Execution) {
 	if grace <= 0 {
 		grace = job.DefaultGrace
 	}
-	t := time.NewTicker(r.a.Lease / 50)
+	select {
+	case <-r.hasLock(): // until then its runner alone sees to that
+	case <-x.Done():
+		return
+	case <-r.a.leaving:
+		return
+	}
+	t := time.NewTicker(r.a.ttl() / 50)
 	defer t.Stop()
 	for {
 		switch left := r.lockLeft(); {
 		case left <= 0:
 			r.killNow(leaseCause)
-		case left <= grace && left < r.a.Lease*2/5:
+		case left <= grace && left < r.a.ttl()*2/5:
 			r.kill(leaseCause)
 		}
 		select {
 		case <-x.Done():
 			return
+		case <-r.a.leaving: // the runner goes on to see to it
+			return
 		case <-t.C:
 		}
 	}
+}
+
+// hasLock is closed as soon as the run is known to have its task's lock.
+func (r *run) hasLock() <-chan struct{} {
+	if r.regained != nil {
+		return r.regained
+	}
+	c := make(chan struct{})
+	close(c)
+	return c
 }

@@ -25,6 +25,7 @@ type core struct {
 	stopping bool
 	claiming int  // claims that are asked for and not answered yet
 	telling  bool // that the node is drained
+	tuning   bool // the length of the lease
 }
 
 type kill struct {
@@ -53,6 +54,7 @@ func newCore(a *Agent) *core {
 func (c *core) run(ctx context.Context) {
 	defer close(c.a.gone)
 	defer c.stop()
+	c.takeUp(ctx)
 	select {
 	case <-c.a.joined:
 	case <-ctx.Done():
@@ -71,6 +73,7 @@ func (c *core) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		timer.Reset(c.fireDue(ctx))
 		c.tellDrained(ctx)
+		c.followLease(ctx)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -118,8 +121,12 @@ func (c *core) stop() {
 	c.stopping = true
 	c.keepCursors()
 	c.leaveWaiting()
-	for _, r := range c.runs {
-		r.kill(stopCause)
+	if c.a.leave.Load() {
+		c.leaveRuns()
+	} else {
+		for _, r := range c.runs {
+			r.kill(stopCause)
+		}
 	}
 	idle := make(chan struct{})
 	go func() {

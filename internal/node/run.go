@@ -17,25 +17,40 @@ type run struct {
 	trigger  job.Trigger
 	dispatch *job.Dispatch // nil: of a timer
 	fence    int64
+	session  string    // of the life that began it
 	lock     job.Lock  // of an alone task: asked for or held; Fence is 0 while it is not known to be held
 	epoch    int64     // of the lease under which the lock is held
 	begin    time.Time // of the first attempt; zero: none was made
 	open     bool      // the spool knows that it began
 
-	ctx    context.Context // ends when the run is to end
-	cancel context.CancelFunc
+	ctx    context.Context    // ends when the run is to end, and with the agent
+	life   context.Context    // ends when the run is to end: what has begun may outlive the agent
+	cancel context.CancelFunc // of both
 
 	mu      sync.Mutex
 	by      string        // who killed it
 	off     string        // why it was called off before it started
 	started bool          // it can't be called off any more
 	exec    job.Execution // alive now
+	left    bool          // it goes on without the agent
+	// regained is closed when an alone run that an earlier life began has its lock again; nil: this life began it.
+	regained chan struct{}
 }
 
 func newRun(ctx context.Context, a *Agent, j *job.Job, id job.RunID, trigger job.Trigger) *run {
-	r := &run{a: a, job: j, id: id, trigger: trigger}
-	r.ctx, r.cancel = context.WithCancel(ctx)
+	r := &run{a: a, job: j, id: id, trigger: trigger, session: a.session}
+	r.bind(ctx)
 	return r
+}
+
+// bind makes the run end with ctx, as far as it has not begun.
+func (r *run) bind(ctx context.Context) {
+	own, end := context.WithCancel(ctx)
+	life, endLife := context.WithCancel(context.WithoutCancel(ctx))
+	r.ctx, r.life, r.cancel = own, life, func() {
+		end()
+		endLife()
+	}
 }
 
 // ordered tells whether the run is an instant that only this node accounts for, so that it is told in its turn.
@@ -90,6 +105,13 @@ func (r *run) killer() string {
 	if r.by == "" && r.ctx.Err() != nil {
 		return stopCause
 	}
+	return r.by
+}
+
+// killedBy is who killed the run, or "".
+func (r *run) killedBy() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.by
 }
 
@@ -172,7 +194,7 @@ func (r *run) record(now time.Time, outcome job.Outcome, reason string) job.Exec
 func (r *run) note() {
 	r.begin, r.open = r.a.Now().UTC(), true
 	rec := r.record(r.begin, job.Lost, "")
-	rec.Attempt, rec.Session = r.firstAttempt(), r.a.session
+	rec.Attempt, rec.Session = r.firstAttempt(), r.session
 	if err := r.a.spool.begin(&rec); err != nil {
 		r.a.Logger.Error("the spool's disk refuses the begin of a run", "run", r.id, "error", err)
 	}

@@ -12,19 +12,46 @@ import (
 )
 
 // execute makes the attempts and ends the run with its one record, in which they are listed.
-func (r *run) execute() {
+func (r *run) execute() { r.pursue(1, nil, nil) }
+
+// pursue goes on with the attempts from the nth on; taken is that one's execution where an earlier life began it.
+func (r *run) pursue(n int, attempts []job.Attempt, taken *job.Adopted) {
 	a := r.a
 	rec := r.record(r.begin, job.Lost, "")
+	rec.Session = r.session
 	a.metrics.running.Inc()
 	defer a.metrics.running.Dec()
 
 	policy := r.job.RetryPolicy()
-	var attempts []job.Attempt
-	for n := 1; ; n++ {
+	var last job.Execution // ended; the runner keeps it until the next attempt has begun, or the record is safe
+	release := func() {
+		if last != nil {
+			last.Release()
+		}
+		last = nil
+	}
+	for ; ; n++ {
 		rec.Attempt = r.firstAttempt() + n - 1
-		exit := r.attempt(&rec, n)
+		var x job.Execution
+		var exit job.Exit
+		inherited := taken != nil
+		if inherited {
+			x, rec.Pid = taken.Execution, taken.Pid()
+			exit = r.attend(x, taken.Begin, rec.Attempt)
+			taken = nil
+		} else {
+			x, exit = r.attempt(&rec, n, attempts)
+		}
+		if r.left {
+			return // the next life takes it up
+		}
+		if x != nil {
+			release()
+			last = x
+		}
 		if n == 1 && !exit.Begin.IsZero() {
 			rec.BeginTime = exit.Begin.UTC()
+			r.begin = rec.BeginTime
 		}
 		r.fill(&rec, exit)
 		again := (exit.Outcome == job.Failed || exit.Outcome == job.Timeout) && n <= policy.Count
@@ -32,14 +59,48 @@ func (r *run) execute() {
 			break
 		}
 		attempts = append(attempts, note(&rec, exit))
-		if !sleep(r.ctx, policy.Wait(n+1)) { // ancestor 23
-			rec.Outcome, rec.Reason = job.Killed, "killed by "+r.killer()+" before its next attempt"
+		wait := policy.Wait(n + 1)
+		if inherited { // some of it has passed
+			wait -= min(max(a.Now().Sub(exit.End), 0), wait)
+		}
+		if !r.rest(wait, last) { // ancestor 23
+			if r.left {
+				return
+			}
+			rec.Outcome, rec.Reason = job.Killed, "killed by "+r.killedBy()+" before its next attempt"
 			rec.EndTime = a.Now().UTC()
 			break
 		}
 	}
 	rec.Attempts = bounded(attempts)
 	a.end(&rec)
+	release()
+}
+
+// rest waits between two attempts; false where it was ended. The wait goes on in the next life where the agent leaves what runs, and
+// the runner holds the attempt before.
+func (r *run) rest(d time.Duration, last job.Execution) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-r.life.Done():
+		return false
+	case <-r.a.leaving:
+		if last != nil && last.Pid() != 0 {
+			r.leaves()
+		} else {
+			r.kill(stopCause)
+		}
+		return false
+	}
+}
+
+// leaves notes that the run goes on without the agent.
+func (r *run) leaves() {
+	r.left = true
+	r.a.left.Add(1)
 }
 
 // firstAttempt is the number of the first attempt: more than 1 where the run takes up a lost one.
@@ -50,31 +111,37 @@ func (r *run) firstAttempt() int {
 	return 1
 }
 
-// attempt is one execution.
-func (r *run) attempt(rec *job.ExecutionRecord, n int) job.Exit {
+// attempt is one execution; it is nil where it could not begin.
+func (r *run) attempt(rec *job.ExecutionRecord, n int, before []job.Attempt) (job.Execution, job.Exit) {
 	a, j := r.a, r.job
 	now := a.Now().UTC()
 	exit := job.Exit{Outcome: job.Failed, Begin: now, End: now}
 	filled, err := j.Fill(r.scope())
 	if err != nil {
 		exit.Reason = err.Error()
-		return exit
+		return nil, exit
 	}
-	ctx, cancel, tied := r.ctx, context.CancelFunc(func() {}), time.Duration(0)
+	ctx, cancel, tied := r.life, context.CancelFunc(func() {}), time.Duration(0)
 	if j.Kind == job.KindAlone {
+		select {
+		case <-r.hasLock():
+		case <-r.life.Done():
+			exit.Outcome, exit.Reason = job.Killed, "killed by "+r.killedBy()+" before it started"
+			return nil, exit
+		}
 		now := a.SinceBoot() // first: should the agent be stopped in between, the end is too early, and not too late
 		left := r.lockLeft()
 		tied = now + left
 		if left <= 0 {
 			r.kill(leaseCause)
 		}
-		ctx, cancel = context.WithTimeoutCause(r.ctx, left, errLease)
+		ctx, cancel = context.WithTimeoutCause(r.life, left, errLease)
 	}
 	x, err := a.start(ctx, job.Exec{
 		Run: r.id, Attempt: rec.Attempt, Way: filled.Way, Argv: filled.Argv, Env: append(filled.Env, r.environment(rec.Attempt)...),
 		Dir: filled.Dir, User: j.User, Stdin: []byte(filled.Stdin),
 		ResultFrom: j.ResultFrom, Timeout: time.Duration(j.Timeout) * time.Second, Grace: time.Duration(j.Grace) * time.Second,
-		Limits: j.Limits, Tied: tied, TiedGrace: a.Lease * 2 / 5,
+		Limits: j.Limits, Tied: tied, TiedGrace: a.ttl() / 5, Note: r.legacy(before),
 	})
 	over := context.Cause(ctx)
 	cancel()
@@ -83,42 +150,67 @@ func (r *run) attempt(rec *job.ExecutionRecord, n int) job.Exit {
 		if errors.Is(over, errLease) {
 			r.kill(leaseCause)
 		}
-		if by := r.killer(); by != "" {
+		if by := r.killedBy(); by != "" {
 			exit.Outcome, exit.Reason = job.Killed, "killed by "+by+" before it started"
 		}
-		return exit
+		return nil, exit
 	}
 	if n == 1 && r.dispatch == nil && r.trigger == job.TriggerTimer {
 		a.metrics.late(a.Now().Sub(fireTime(j, r.instant)))
 	}
+	rec.Pid = x.Pid()
+	return x, r.attend(x, a.Now(), rec.Attempt)
+}
+
+// attend stays with an execution until it ends, or goes on without the agent.
+func (r *run) attend(x job.Execution, begin time.Time, attempt int) job.Exit {
+	a := r.a
 	r.alive(x)
 	defer r.alive(nil)
-	p := r.process(x, rec.Attempt)
+	p := r.process(x, attempt)
+	p.Time = begin.UTC()
 	if err := a.spool.started(p); err != nil {
 		a.Logger.Error("the spool's disk refuses the process of a run", "run", r.id, "error", err)
 	}
 	s := a.lease.Load()
 	if s != nil {
 		s.SetProcess(p)
-		defer s.UnsetProcess(p)
+		defer func() {
+			if !r.left {
+				s.UnsetProcess(p)
+			}
+		}()
 	}
-	rec.Pid = x.Pid()
-	if j.Kind == job.KindAlone {
+	if r.job.Kind == job.KindAlone {
 		r.guard(x)
 	}
-	watch(x, p, s)
+	if !watch(x, p, s, a.leaving) {
+		r.leaves()
+		return job.Exit{}
+	}
 	return x.Exit()
 }
 
 // watch waits for the end of an execution and shows its progress meanwhile, once a second at most, where its process is known.
-func watch(x job.Execution, p *job.Process, s *store.Session) {
+// It tells whether that came before the agent leaves what runs.
+func watch(x job.Execution, p *job.Process, s *store.Session, leaving <-chan struct{}) (ended bool) {
+	if x.Pid() == 0 {
+		leaving = nil // it ends with this process
+	}
 	all := x.Progress()
 	news := all
 	var pause <-chan time.Time
 	for {
 		select {
 		case <-x.Done():
-			return
+			return true
+		case <-leaving:
+			select {
+			case <-x.Done():
+				return true
+			default:
+				return false
+			}
 		case <-pause:
 			news = all
 		case said := <-news:

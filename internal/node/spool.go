@@ -214,6 +214,21 @@ func (s *spool) knows(id job.RunID) bool {
 	return s.open[id] != nil || s.byID[string(id)] != nil || s.inherited[id]
 }
 
+// ended tells whether a run's record waits for the hand-over.
+func (s *spool) ended(id job.RunID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byID[string(id)] != nil
+}
+
+// inherit notes that this life goes on with a run of an earlier one, and tells whether that had noted its begin.
+func (s *spool) inherit(id job.RunID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inherited[id] = true
+	return s.open[id] != nil
+}
+
 // waiting is how many records wait for the hand-over.
 func (s *spool) waiting() int {
 	s.mu.Lock()

@@ -82,7 +82,7 @@ func (w *world) prepare(id job.NodeID, dir string, change ...func(*Options)) *li
 	}
 	w.lives++
 	l := &life{w: w, runner: &doubleRunner{}, client: string(id) + "#" + string(rune('0'+w.lives%10)), done: make(chan struct{})}
-	o := Options{ID: id, Dir: dir, Store: w.mem.Client(l.client), Runner: l.runner, BootID: "boot", Logger: slog.New(slog.DiscardHandler)}
+	o := Options{ID: id, Dir: dir, Store: w.mem.Client(l.client), Runner: l.runner, BootID: "boot", SinceBoot: func() time.Duration { return time.Since(epoch) }, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&o)
 	}
