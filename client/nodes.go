@@ -24,6 +24,7 @@ type NodePatch struct {
 	RemoveLabels []string          `json:"remove_labels,omitempty"` // to take away
 	Cordoned     *bool             `json:"cordoned,omitempty"`      // false ends a drain too
 	Drain        bool              `json:"drain,omitempty"`         // cordons it, and moves work away
+	Lease        *job.Duration     `json:"lease,omitempty"`         // how long its lease lives, from 2s to 5m; 0: as its agent was started
 }
 
 // PatchNode changes a node.
@@ -49,6 +50,12 @@ func (c *Client) Cordon(ctx context.Context, id job.NodeID, cordoned bool) (*Nod
 // runs there, by Drained. [Client.Cordon] with false takes it back.
 func (c *Client) Drain(ctx context.Context, id job.NodeID) (*NodeView, error) {
 	return c.PatchNode(ctx, id, NodePatch{Drain: true})
+}
+
+// SetLease changes how long a node's lease lives, which is how long it counts as alive after it fell silent; 0: as its
+// agent was started. A node that is online follows at once and keeps what it holds.
+func (c *Client) SetLease(ctx context.Context, id job.NodeID, lease job.Duration) (*NodeView, error) {
+	return c.PatchNode(ctx, id, NodePatch{Lease: &lease})
 }
 
 // DeleteNode forgets a node that is gone. One that is online is a conflict.

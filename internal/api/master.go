@@ -39,6 +39,7 @@ type Master interface {
 	LabelNode(ctx context.Context, id job.NodeID, set map[string]string, remove []string) (*master.NodeView, error)
 	Cordon(ctx context.Context, id job.NodeID, cordoned bool) (*master.NodeView, error)
 	Drain(ctx context.Context, id job.NodeID) (*master.NodeView, error)
+	SetLease(ctx context.Context, id job.NodeID, lease job.Duration) (*master.NodeView, error)
 	// DeleteNode refuses a node that is online.
 	DeleteNode(ctx context.Context, id job.NodeID) error
 

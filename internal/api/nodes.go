@@ -104,6 +104,11 @@ func (s *server) patchNode(ctx context.Context, in *patchInput) (*answer[*client
 			return nil, err
 		}
 	}
+	if p.Lease != nil {
+		if v, err = s.master.SetLease(ctx, id, *p.Lease); err != nil {
+			return nil, err
+		}
+	}
 	if v == nil {
 		v, err = s.master.Node(ctx, id)
 	}

@@ -81,6 +81,11 @@ func (m *Master) Cordon(ctx context.Context, id job.NodeID, cordoned bool) (*Nod
 	})
 }
 
+// SetLease changes how long a node's lease lives, while its agent runs; 0: as the agent was started.
+func (m *Master) SetLease(ctx context.Context, id job.NodeID, lease job.Duration) (*NodeView, error) {
+	return m.editNode(ctx, id, func(n *job.Node) { n.Lease = lease })
+}
+
 // Drain cordons a node and has its timers start nothing any more. Its agent tells when nothing runs there: Drained. Uncordon
 // takes it back.
 func (m *Master) Drain(ctx context.Context, id job.NodeID) (*NodeView, error) {

@@ -68,6 +68,11 @@ func (m *Master) Cordon(_ context.Context, id job.NodeID, cordoned bool) (*maste
 	})
 }
 
+// SetLease changes the length of a node's lease.
+func (m *Master) SetLease(_ context.Context, id job.NodeID, lease job.Duration) (*master.NodeView, error) {
+	return m.node(id, func(v *master.NodeView) { v.Lease = lease })
+}
+
 // Drain drains a node, on which nothing runs.
 func (m *Master) Drain(_ context.Context, id job.NodeID) (*master.NodeView, error) {
 	return m.node(id, func(v *master.NodeView) { v.Cordoned, v.Draining, v.Drained = true, true, true })
