@@ -282,35 +282,3 @@ func alive(ctx context.Context, cl *client.Client, n runName) ([]job.RunID, erro
 	}
 	return nil, job.Errorf(job.CodeNotFound, "task %s does not run now", n.ref)
 }
-
-func (c *cli) killCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "kill RUN|TASK|BACKFILL…", Short: "End runs: the whole process tree",
-		Long: "End a run by its id, or every run that a task has now. The whole process tree gets SIGTERM and, after the task's grace,\n" +
-			"SIGKILL. The record will say who asked.",
-		Args: arguments(1, -1, "a run or a task"), ValidArgsFunction: c.completeTasks,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			return c.each(args, func(name string) error {
-				if backfillIDs.MatchString(name) {
-					return c.cancelBackfill(cmd.Context(), cl, name, true)
-				}
-				n, err := parseRunName(name)
-				if err != nil {
-					return err
-				}
-				runs, err := alive(cmd.Context(), cl, n)
-				for _, id := range runs {
-					if err := cl.Kill(cmd.Context(), id); err != nil {
-						return err
-					}
-					fmt.Fprintf(c.Out, "run %s is asked to end\n", id)
-				}
-				return err
-			})
-		},
-	}
-}

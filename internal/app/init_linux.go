@@ -20,9 +20,6 @@ import (
 // underInit tells the child of an init that it is one.
 const underInit = "ROTA_UNDER_INIT"
 
-// inContainer tells whether the server's end is the end of everything around it: then its runs can't outlive it.
-func inContainer() bool { return os.Getpid() == 1 || os.Getenv(underInit) == "1" && os.Getppid() == 1 }
-
 // initGrace is how long what the server leaves behind has to end by itself.
 const initGrace = 3 * time.Second
 

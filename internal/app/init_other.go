@@ -2,9 +2,5 @@
 
 package app
 
-import "os"
-
-// inContainer tells whether the server's end is the end of everything around it.
-func inContainer() bool { return os.Getpid() == 1 }
-
+// asInit does nothing here: a node runs jobs on Linux only.
 func asInit() (err error, ok bool) { return nil, false } //nolint:revive // the error is the answer

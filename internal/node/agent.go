@@ -58,7 +58,7 @@ type Agent struct {
 
 	self     atomic.Pointer[job.Node] // as it is registered, with the labels that people set
 	lease    atomic.Pointer[store.Session]
-	length   atomic.Int64 // of the lease, in nanoseconds; see ttl
+	length   atomic.Int64  // of the lease, in nanoseconds; see ttl
 	joined   chan struct{} // closed when lease is set for the first time
 	stopping chan struct{} // closed when Run is told to end
 	inbox    chan func()   // what other goroutines tell the core
