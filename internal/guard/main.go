@@ -93,7 +93,7 @@ func run(dir string, log *slog.Logger) error {
 			s.endAll()
 		}
 	}()
-	s.serve(l)
+	s.serve(l, dir)
 	signal.Stop(term)
 	close(term)
 	if err := r.Close(); err != nil {

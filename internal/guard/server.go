@@ -54,7 +54,10 @@ func newServer(r job.Runner, log *slog.Logger, build string) (*server, error) {
 }
 
 // serve takes agents, of which the latest counts, until there is none and nothing is held.
-func (s *server) serve(l *net.UnixListener) {
+func (s *server) serve(l *net.UnixListener, dir string) {
+	stop := make(chan struct{})
+	defer close(stop)
+	go s.mind(dir, stop)
 	first := time.AfterFunc(firstPatience, s.look)
 	defer first.Stop()
 	s.wg.Go(func() {
@@ -82,6 +85,33 @@ func (s *server) serve(l *net.UnixListener) {
 }
 
 const acceptPause = 50 * time.Millisecond
+
+// mindEvery is how often a guard looks whether its folder is still there.
+const mindEvery = 5 * time.Second
+
+// mind forgets what has ended where the guard's folder was removed: no agent will ever come for it.
+func (s *server) mind(dir string, stop <-chan struct{}) {
+	t := time.NewTicker(mindEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-t.C:
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		s.mu.Lock()
+		for id, h := range s.held {
+			if h.exit != nil && s.agent == nil {
+				delete(s.held, id)
+			}
+		}
+		s.mu.Unlock()
+		s.look()
+	}
+}
 
 // look ends the guard if nobody needs it.
 func (s *server) look() {

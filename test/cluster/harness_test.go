@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,6 +63,9 @@ func newProcess(t *testing.T, name, bin string, args ...string) *process {
 	p := &process{t: t, name: name, bin: bin, args: args, log: log}
 	t.Cleanup(func() {
 		p.kill()
+		if i := slices.Index(args, "--data"); i >= 0 {
+			endGuards(args[i+1])
+		}
 		if t.Failed() {
 			if b, err := os.ReadFile(log.Name()); err == nil {
 				const most = 6000
