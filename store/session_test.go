@@ -139,7 +139,7 @@ func TestLostLeaseIsReplaced(t *testing.T) { // ancestors 39, 40
 		if ss.Epoch() == epoch {
 			t.Error("the epoch is the same")
 		}
-		eventually(t, "processes again", func() bool { return count() == 5 }) // ancestor 37: what is counted is what is written
+		eventually(t, "processes again", func() bool { return count() == 5 }) // ancestor 37, 39: what is counted is what is written, also after a lost lease
 		if p := must(s.Online().Get(ctx, "n1")); p.Session != "s1" {
 			t.Errorf("%+v", p)
 		}

@@ -80,7 +80,7 @@ func startServer() (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("find the program of PID 1: %w", err)
 	}
-	if pid, err = syscall.ForkExec(exe, os.Args, attr); err != nil {
+	if pid, err = syscall.ForkExec(exe, os.Args, attr); err != nil { //nolint:gosec // this program, as it was called
 		return 0, fmt.Errorf("start the server as a child of PID 1: %w", err)
 	}
 	return pid, nil
