@@ -60,7 +60,7 @@ func end(pid int, ticks uint64) error {
 	}
 	defer unix.Close(fd)
 	if now, err := runner.StartTicks(pid); err != nil || ticks != 0 && now != ticks {
-		return nil //nolint:nilerr // it is gone
+		return nil // it is gone
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
 		if errors.Is(err, unix.ESRCH) {

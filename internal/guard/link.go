@@ -227,7 +227,7 @@ func (l *link) forget(x *execution) {
 		return
 	}
 	delete(l.execs, x.id)
-	l.n.send(&message{Kind: kindRelease, ID: x.id})
+	l.n.sendLater(&message{Kind: kindRelease, ID: x.id}) // the agent has all it needs
 	l.drained()
 }
 

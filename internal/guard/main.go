@@ -70,7 +70,7 @@ func run(dir string, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("guard: its socket: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	o, err := c.Runner.options(filepath.Join(dir, runsName), log)
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
@@ -115,7 +115,7 @@ func inherited() (*net.UnixListener, error) {
 	}
 	u, ok := l.(*net.UnixListener)
 	if !ok {
-		l.Close()
+		_ = l.Close()
 		return nil, fmt.Errorf("descriptor %d is no Unix socket", listenerFD)
 	}
 	u.SetUnlinkOnClose(false)

@@ -62,7 +62,7 @@ func (s *server) serve(l *net.UnixListener, dir string) {
 	defer first.Stop()
 	s.wg.Go(func() {
 		<-s.end
-		l.Close()
+		_ = l.Close()
 	})
 	for {
 		c, err := l.AcceptUnix()
@@ -76,7 +76,7 @@ func (s *server) serve(l *net.UnixListener, dir string) {
 		}
 		if err := samePeer(c); err != nil {
 			s.log.Error("a stranger is refused", "error", err)
-			c.Close()
+			_ = c.Close()
 			continue
 		}
 		s.wg.Go(func() { s.talk(c) })
@@ -131,7 +131,7 @@ func (s *server) talk(c *net.UnixConn) {
 	n, err := newConn(c)
 	if err != nil {
 		s.log.Error("an agent can't be served", "error", err)
-		c.Close()
+		_ = c.Close()
 		return
 	}
 	defer n.close()
@@ -224,9 +224,9 @@ func (s *server) leave(n *conn, err error) {
 }
 
 // tell sends to the agent, if there is one. mu is held.
-func (s *server) tell(m *message) {
+func (s *server) tell(list ...*message) {
 	if s.agent != nil {
-		s.agent.send(m)
+		s.agent.send(list...)
 	}
 }
 
@@ -284,12 +284,15 @@ func (s *server) start(n *conn, m *message) {
 			s.refused(m.ID, h, err)
 			return
 		}
-		s.began(m.ID, h, x)
-		s.follow(m.ID, x)
+		ticks := x.StartTicks() // asked of the kernel here, where the process can't be another's yet
+		told := s.short(m.ID, h, x, ticks)
+		if told == nil {
+			s.follow(m.ID, x)
+		}
 		exit := x.Exit()
 		s.mu.Lock()
 		h.exit = &exit
-		s.tell(&message{Kind: kindEnded, ID: m.ID, Exit: h.exit})
+		s.tell(append(told, &message{Kind: kindEnded, ID: m.ID, Exit: h.exit})...)
 		s.mu.Unlock()
 	})
 }
@@ -304,16 +307,31 @@ func (s *server) refused(id uint64, h *held, err error) {
 	s.look()
 }
 
-func (s *server) began(id uint64, h *held, x job.Execution) {
-	ticks := x.StartTicks() // asked of the kernel here, where the process can't be another's yet
+// short waits a moment for the end of an execution: that it began is told together with it, if it comes as soon, else by itself. It returns
+// what is not told yet.
+func (s *server) short(id uint64, h *held, x job.Execution, ticks uint64) []*message {
+	began := &message{Kind: kindStarted, ID: id, Pid: x.Pid(), Ticks: ticks}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	h.exec = x
-	s.tell(&message{Kind: kindStarted, ID: id, Pid: x.Pid(), Ticks: ticks})
 	if h.killed != "" {
 		x.Kill(h.killed)
 	}
+	s.mu.Unlock()
+	t := time.NewTimer(moment)
+	defer t.Stop()
+	select {
+	case <-x.Done():
+		return []*message{began}
+	case <-t.C:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell(began)
+	return nil
 }
+
+// moment is by how much the word of a start may be late.
+const moment = 2 * time.Millisecond
 
 // follow passes the progress of an execution on, until it has ended.
 func (s *server) follow(id uint64, x job.Execution) {

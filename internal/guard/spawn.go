@@ -45,29 +45,29 @@ func (c *Client) spawn(over func(state string)) (_ string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer folder.Close()
+	defer func() { _ = folder.Close() }()
 	l, err := net.ListenUnix("unix", address(folder))
 	if err != nil {
 		return "", err
 	}
 	l.SetUnlinkOnClose(false)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	socket, err := l.File()
 	if err != nil {
 		return "", err
 	}
-	defer socket.Close()
+	defer func() { _ = socket.Close() }()
 	// The guard's first words, and a panic, go where its log goes.
 	log, err := openLog(filepath.Join(c.o.Dir, logName))
 	if err != nil {
 		return "", err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return "", err
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }()
 	env := []string{marker + "=" + dir}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR"} { // never the whole environment: it may hold secrets
 		if v, ok := os.LookupEnv(name); ok {
@@ -101,13 +101,13 @@ func dial(dir string) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer folder.Close()
+	defer func() { _ = folder.Close() }()
 	c, err := net.DialUnix("unix", nil, address(folder))
 	if err != nil {
 		return nil, err
 	}
 	if err := samePeer(c); err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, err
 	}
 	return c, nil

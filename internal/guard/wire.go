@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/rota-dev/rota/job"
 )
@@ -96,21 +97,26 @@ func (f *failure) err() error {
 	return err
 }
 
-// conn is one end of a socket. Sending never waits: what can't be written at once is queued.
+// conn is one end of a socket. Sending never waits: what the socket does not take at once is queued for a goroutine that does. Where
+// it does take it, nobody is woken here, which is most of what a message would cost.
 type conn struct {
 	c   *net.UnixConn
+	raw syscall.RawConn
 	dec *cbor.Decoder
 	enc cbor.UserBufferEncMode
 
 	mu     sync.Mutex
 	more   sync.Cond
-	queue  []*message
+	buf    bytes.Buffer // of what is encoded and not written
+	busy   bool         // the writer has something
+	later  *time.Timer  // for what has time
+	late   bool         // it is set
 	closed bool
 	done   chan struct{} // closed when the writer is gone
 }
 
-// maxBatch is how many bytes go with one write, about.
-const maxBatch = 256 << 10
+// lazy is how long a message that has time waits for another to go with.
+const lazy = 10 * time.Millisecond
 
 func newConn(c *net.UnixConn) (*conn, error) {
 	encode, err := cbor.EncOptions{Time: cbor.TimeRFC3339Nano, TimeTag: cbor.EncTagNone}.UserBufferEncMode()
@@ -121,18 +127,73 @@ func newConn(c *net.UnixConn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &conn{c: c, enc: encode, dec: decode.NewDecoder(bufio.NewReaderSize(c, 64<<10)), done: make(chan struct{})}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	n := &conn{c: c, raw: raw, enc: encode, dec: decode.NewDecoder(bufio.NewReaderSize(c, 64<<10)), done: make(chan struct{})}
 	n.more.L = &n.mu
 	go n.write()
 	return n, nil
 }
 
-// send queues messages. After close they go nowhere.
+// send sends messages. After close they go nowhere.
 func (n *conn) send(list ...*message) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.closed {
-		n.queue = append(n.queue, list...)
+	if n.encode(list) {
+		n.push()
+	}
+}
+
+// sendLater sends a message with the next one, or in a moment.
+func (n *conn) sendLater(m *message) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.encode([]*message{m}) || n.late {
+		return
+	}
+	n.late = true
+	if n.later == nil {
+		n.later = time.AfterFunc(lazy, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.late = false
+			n.push()
+		})
+	} else {
+		n.later.Reset(lazy)
+	}
+}
+
+// encode puts messages behind what waits to be written. mu is held.
+func (n *conn) encode(list []*message) bool {
+	for _, m := range list {
+		if n.closed {
+			return false
+		}
+		if err := n.enc.MarshalToBuffer(m, &n.buf); err != nil {
+			n.closed = true
+			n.more.Signal()
+			_ = n.c.Close()
+		}
+	}
+	return !n.closed
+}
+
+// push writes what the socket takes at once, and leaves the rest to the writer. mu is held.
+func (n *conn) push() {
+	if n.busy || n.buf.Len() == 0 || n.closed {
+		return
+	}
+	_ = n.raw.Write(func(fd uintptr) bool {
+		done, err := unix.Write(int(fd), n.buf.Bytes())
+		if err == nil {
+			n.buf.Next(done)
+		}
+		return true // errors are the writer's: it tries again
+	})
+	if n.buf.Len() > 0 {
 		n.more.Signal()
 	}
 }
@@ -146,48 +207,39 @@ func (n *conn) receive() (*message, error) {
 	return m, nil
 }
 
-// write writes what is queued until the connection is closed.
+// write writes what the socket did not take at once, until the connection is closed.
 func (n *conn) write() {
 	defer close(n.done)
-	var buf bytes.Buffer
-	var batch []*message
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for {
-		n.mu.Lock()
-		for len(n.queue) == 0 && !n.closed {
+		for (n.buf.Len() == 0 || n.late) && !n.closed {
 			n.more.Wait()
 		}
-		if len(n.queue) == 0 {
-			n.mu.Unlock()
+		if n.buf.Len() == 0 {
 			return
 		}
-		batch, n.queue = n.queue, batch[:0]
+		rest := n.buf
+		n.buf, n.busy = bytes.Buffer{}, true
 		n.mu.Unlock()
-		for i, m := range batch {
-			if err := n.enc.MarshalToBuffer(m, &buf); err != nil {
-				n.fail()
-				return
-			}
-			if buf.Len() >= maxBatch || i == len(batch)-1 {
-				if _, err := n.c.Write(buf.Bytes()); err != nil {
-					n.fail()
-					return
-				}
-				buf.Reset()
-			}
+		_, err := n.c.Write(rest.Bytes())
+		n.mu.Lock()
+		n.busy = false
+		if err != nil {
+			n.closed, n.buf = true, bytes.Buffer{}
+			_ = n.c.Close()
+			return
 		}
-		if buf.Cap() > 4*maxBatch {
-			buf = bytes.Buffer{}
-		}
-		clear(batch)
 	}
 }
 
 // fail ends the connection, of which the reader then learns.
 func (n *conn) fail() {
 	n.mu.Lock()
-	n.closed, n.queue = true, nil
+	n.closed, n.buf = true, bytes.Buffer{}
+	n.more.Signal()
 	n.mu.Unlock()
-	n.c.Close()
+	_ = n.c.Close()
 }
 
 // close writes what is queued, as far as the other end takes it within a moment, and ends the connection.
@@ -198,7 +250,12 @@ func (n *conn) close() {
 	n.mu.Unlock()
 	_ = n.c.SetWriteDeadline(time.Now().Add(closePatience))
 	<-n.done
-	n.c.Close()
+	n.mu.Lock()
+	if n.later != nil {
+		n.later.Stop()
+	}
+	n.mu.Unlock()
+	_ = n.c.Close()
 }
 
 // closePatience is how long a connection that is closed waits for the other end to take what is queued.
