@@ -14,8 +14,9 @@ type History interface {
 	// (see [Outcome.Supersedes]), which replaces the row and keeps its number. It sets Number and IsHandle of
 	// each element of recs to what now stands, and the result tells for each whether it was stored.
 	Insert(ctx context.Context, recs []ExecutionRecord) (stored []bool, err error)
-	// MarkHandled notes that the effects of the records have happened.
-	MarkHandled(ctx context.Context, ids []string, at time.Time) error
+	// MarkHandled notes that the effects of the records have happened, of those that still have the outcome that was handled: a
+	// record that has superseded one meanwhile has effects of its own.
+	MarkHandled(ctx context.Context, done []Handled, at time.Time) error
 	// Record reads one record with everything. A missing one is [CodeNotFound].
 	Record(ctx context.Context, id string) (ExecutionRecord, error)
 	// RecordByNumber reads the task's record of that number.
@@ -42,6 +43,12 @@ type History interface {
 	// Ping tells whether the database answers.
 	Ping(ctx context.Context) error
 	Close() error
+}
+
+// Handled names a record and the outcome whose effects have happened.
+type Handled struct {
+	ID      string
+	Outcome Outcome
 }
 
 // Retention says what history keeps. Zero fields keep everything.

@@ -129,7 +129,7 @@ func testIdempotent(t *testing.T, d *DB) { // ancestor 42
 	ref := job.Ref("g", "t")
 	recs := []job.ExecutionRecord{record(ref, "a", job.Success, epoch), record(ref, "b", job.Failed, epoch), record(ref, "a", job.Success, epoch)}
 	wantSame(t, "stored", insert(t, d, recs...), []bool{true, true, false})
-	if err := d.MarkHandled(context.Background(), []string{"a"}, epoch); err != nil {
+	if err := d.MarkHandled(context.Background(), []job.Handled{{ID: "a", Outcome: job.Success}}, epoch); err != nil {
 		t.Fatal(err)
 	}
 	again := []job.ExecutionRecord{record(ref, "b", job.Success, epoch.Add(time.Hour)), record(ref, "a", job.Success, epoch), record(ref, "c", job.Success, epoch)}
@@ -204,7 +204,7 @@ func testSupersedeViews(t *testing.T, d *DB) {
 	lost := record(ref, "x", job.Lost, epoch.Add(time.Hour))
 	lost.Node, lost.JobID = "n1", "j1"
 	insert(t, d, record(ref, "w", job.Failed, epoch.Add(time.Minute)), lost, record(ref, "v", job.Skipped, epoch.Add(2*time.Minute)))
-	if err := d.MarkHandled(ctx, []string{"x"}, epoch); err != nil {
+	if err := d.MarkHandled(ctx, []job.Handled{{ID: "x", Outcome: job.Lost}}, epoch); err != nil {
 		t.Fatal(err)
 	}
 	won := record(ref, "x", job.Success, epoch)

@@ -41,7 +41,7 @@ func testPlans(t *testing.T, d *DB) {
 	calls := map[string]func() error{
 		"insert":     func() error { _, err := d.Insert(ctx, slices.Clone(recs[100:110])); return err },
 		"supersede":  func() error { _, err := d.Insert(ctx, []job.ExecutionRecord{lost}); return err },
-		"handled":    func() error { return d.MarkHandled(ctx, []string{some.ID}, epoch) },
+		"handled":    func() error { return d.MarkHandled(ctx, []job.Handled{{ID: some.ID, Outcome: some.Outcome}}, epoch) },
 		"record":     func() error { _, err := d.Record(ctx, some.ID); return err },
 		"number":     func() error { _, err := d.RecordByNumber(ctx, some.Ref(), 49); return err },
 		"latest":     func() error { _, err := d.Latest(ctx, some.Ref()); return err },

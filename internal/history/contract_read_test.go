@@ -212,7 +212,7 @@ func testErrors(t *testing.T, d *DB) {
 	if s, err := d.Insert(ctx, nil); err != nil || len(s) != 0 {
 		t.Errorf("inserting nothing: %v, %v", s, err)
 	}
-	if err := d.MarkHandled(ctx, []string{"nobody"}, epoch); err != nil {
+	if err := d.MarkHandled(ctx, []job.Handled{{ID: "nobody", Outcome: job.Lost}}, epoch); err != nil {
 		t.Errorf("marking a record that is gone: %v", err)
 	}
 	if s, err := d.Stats(ctx, job.StatsFilter{Group: "g", Task: "t"}); err != nil || len(s) != 1 || s[0].Count == nil || len(s[0].Count) != 0 || s[0].Success != nil {

@@ -241,7 +241,7 @@ func testHandled(t *testing.T, d *DB) {
 	ctx := context.Background()
 	insert(t, d, record(job.Ref("g", "t"), "a", job.Success, epoch), record(job.Ref("g", "t"), "b", job.Success, epoch))
 	for i := range 2 {
-		if err := d.MarkHandled(ctx, []string{"a", "gone"}, epoch.Add(time.Duration(i)*time.Hour)); err != nil {
+		if err := d.MarkHandled(ctx, []job.Handled{{ID: "a", Outcome: job.Success}, {ID: "gone", Outcome: job.Success}}, epoch.Add(time.Duration(i)*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -251,5 +251,26 @@ func testHandled(t *testing.T, d *DB) {
 	}
 	if b, err := d.Record(ctx, "b"); err != nil || b.IsHandle || !b.HandleTime.IsZero() {
 		t.Errorf("b: %s, %v, want it not handled", b, err)
+	}
+}
+
+// testHandledBySomebodyElse: the mark of a leader that was stopped, and wakes up late, is for the record that it handled and
+// not for the one that has superseded it. ancestor 48, ancestor 49
+func testHandledBySomebodyElse(t *testing.T, d *DB) {
+	ctx := context.Background()
+	ref := job.Ref("g", "t")
+	insert(t, d, record(ref, "a", job.Lost, epoch))
+	insert(t, d, record(ref, "a", job.Success, epoch))
+	if err := d.MarkHandled(ctx, []job.Handled{{ID: "a", Outcome: job.Lost}}, epoch); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := d.Record(ctx, "a"); err != nil || a.IsHandle {
+		t.Errorf("the superseding record is %s, %v, want it not handled", a, err)
+	}
+	if err := d.MarkHandled(ctx, []job.Handled{{ID: "a", Outcome: job.Success}}, epoch); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := d.Record(ctx, "a"); err != nil || !a.IsHandle {
+		t.Errorf("the superseding record is %s, %v, want it handled", a, err)
 	}
 }

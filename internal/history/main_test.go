@@ -81,6 +81,7 @@ func contract(t *testing.T, fresh func(t *testing.T, opt Options) *DB) {
 		{"statistics outlive the records", testPruneStats},
 		{"pruning and writing at once", testPruneWhileWriting},
 		{"handled is noted once", testHandled},
+		{"a mark is for the outcome that was handled", testHandledBySomebodyElse},
 		{"errors have codes", testErrors},
 	} {
 		t.Run(c.name, func(t *testing.T) {

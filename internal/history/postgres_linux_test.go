@@ -122,8 +122,10 @@ func TestOutage(t *testing.T) { // ancestor 42
 		"search": func() error { _, err := d.Records(ctx, job.RecordFilter{Search: "x"}); return err },
 		"stats":  func() error { _, err := d.Stats(ctx, job.StatsFilter{By: job.ByDay}); return err },
 		"totals": func() error { _, err := d.Totals(ctx); return err },
-		"handle": func() error { return d.MarkHandled(ctx, []string{name("r", 0)}, epoch) },
-		"prune":  func() error { _, err := d.Prune(ctx, job.Retention{MaxAge: time.Hour}, epoch); return err },
+		"handle": func() error {
+			return d.MarkHandled(ctx, []job.Handled{{ID: name("r", 0), Outcome: job.Success}}, epoch)
+		},
+		"prune": func() error { _, err := d.Prune(ctx, job.Retention{MaxAge: time.Hour}, epoch); return err },
 	}
 	n := 0
 	for _, stop := range []func(){server.Crash, server.Stop} {

@@ -47,17 +47,28 @@ func value(rec *job.ExecutionRecord) job.ExecutionRecord {
 }
 
 // MarkHandled implements [job.History]. Records that are handled already keep their time, and those that are
-// gone are passed over.
-func (d *DB) MarkHandled(ctx context.Context, ids []string, at time.Time) error {
-	if len(ids) == 0 {
+// gone, or were superseded, are passed over.
+func (d *DB) MarkHandled(ctx context.Context, done []job.Handled, at time.Time) error {
+	if len(done) == 0 {
 		return nil
 	}
+	ids := make(map[job.Outcome][]string)
+	for _, h := range done {
+		ids[h.Outcome] = append(ids[h.Outcome], h.ID)
+	}
 	return d.change(ctx, "mark records as handled", func(ctx context.Context, tx *sql.Tx) error {
-		return chunks(len(ids), rowsAtOnce, func(from, to int) error {
-			q := d.query("UPDATE records SET handled_at = ? WHERE handled_at IS NULL AND id", at.UnixMicro())
-			_, err := in(q, ids[from:to]).exec(ctx, tx)
-			return err
-		})
+		for _, o := range outcomes {
+			err := chunks(len(ids[o]), rowsAtOnce, func(from, to int) error {
+				q := d.query("UPDATE records SET handled_at = ? WHERE handled_at IS NULL AND class >> 4 = ? AND id",
+					at.UnixMicro(), outcomeNumber(o))
+				_, err := in(q, ids[o][from:to]).exec(ctx, tx)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

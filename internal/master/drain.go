@@ -173,13 +173,13 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 	}
 	m.recorded(recs)
 	defer m.publishRecords(recs, stored, now)
-	var handled []string
+	var handled []job.Handled
 	var actions []engine.Action
 	for i := range recs {
 		if recs[i].IsHandle {
 			continue
 		}
-		handled = append(handled, recs[i].ID)
+		handled = append(handled, job.Handled{ID: recs[i].ID, Outcome: recs[i].Outcome})
 		acts := m.effects(&recs[i], now)
 		if !stored[i] { // somebody began to handle it, and may have got anywhere
 			if acts, err = m.notYet(ctx, acts); err != nil {

@@ -175,8 +175,8 @@ func (h *faulty) Insert(ctx context.Context, recs []job.ExecutionRecord) (stored
 	return stored, err
 }
 
-func (h *faulty) MarkHandled(ctx context.Context, ids []string, at time.Time) error {
-	return h.call("mark", func() error { return h.History.MarkHandled(ctx, ids, at) })
+func (h *faulty) MarkHandled(ctx context.Context, done []job.Handled, at time.Time) error {
+	return h.call("mark", func() error { return h.History.MarkHandled(ctx, done, at) })
 }
 
 func (h *faulty) Settled(ctx context.Context, task job.TaskRef, from, to time.Time) (recs []job.ExecutionRecord, err error) {
