@@ -507,3 +507,35 @@ func look(t testing.TB, pid int) (s sight) {
 	t.Fatal("no VmRSS")
 	return s
 }
+
+// A guard that is asked to end ends its runs, and waits no longer than a moment for an agent; one whose folder was removed likewise
+// ends with its last run.
+func TestAGuardThatNobodyComesFor(t *testing.T) {
+	for name, asked := range map[string]bool{"asked to end": true, "its folder is gone": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := New(Options{Dir: t.TempDir(), Build: "one"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			line := "sleep 0.1"
+			if asked {
+				line = "sleep 600"
+			}
+			start(t, c, sh(line))
+			guard := guardOf(c)
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if asked {
+				err = syscall.Kill(guard, syscall.SIGTERM)
+			} else {
+				err = os.RemoveAll(c.o.Dir)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "it ends", func() bool { return !alive(guard) })
+		})
+	}
+}

@@ -24,13 +24,14 @@ type server struct {
 	build string
 	ticks uint64
 
-	mu    sync.Mutex
-	agent *conn         // nil: none
-	left  chan struct{} // closed when everything that the agent ever said has been read
-	held  map[uint64]*held
-	over  bool          // it takes no agent any more
-	end   chan struct{} // closed with over
-	wg    sync.WaitGroup
+	mu     sync.Mutex
+	agent  *conn         // nil: none
+	left   chan struct{} // closed when everything that the agent ever said has been read
+	held   map[uint64]*held
+	over   bool          // it takes no agent any more
+	ending bool          // it was asked to end
+	end    chan struct{} // closed with over
+	wg     sync.WaitGroup
 }
 
 // held is an execution, from the moment at which its start was read until it is released.
@@ -89,7 +90,8 @@ const acceptPause = 50 * time.Millisecond
 // mindEvery is how often a guard looks whether its folder is still there.
 const mindEvery = 5 * time.Second
 
-// mind forgets what has ended where the guard's folder was removed: no agent will ever come for it.
+// mind forgets what has ended where the guard's folder was removed: no agent will ever come for it. So it does where the guard
+// was asked to end, if no agent comes soon.
 func (s *server) mind(dir string, stop <-chan struct{}) {
 	t := time.NewTicker(mindEvery)
 	defer t.Stop()
@@ -99,10 +101,12 @@ func (s *server) mind(dir string, stop <-chan struct{}) {
 			return
 		case <-t.C:
 		}
-		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		_, err := os.Stat(dir)
+		s.mu.Lock()
+		if !s.ending && !errors.Is(err, os.ErrNotExist) {
+			s.mu.Unlock()
 			continue
 		}
-		s.mu.Lock()
 		for id, h := range s.held {
 			if h.exit != nil && s.agent == nil {
 				delete(s.held, id)
@@ -352,6 +356,7 @@ func (s *server) follow(id uint64, x job.Execution) {
 func (s *server) endAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.ending = true
 	for _, h := range s.held {
 		h.cancel()
 		if h.exec != nil {

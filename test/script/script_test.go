@@ -49,6 +49,18 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
+// endGuards ends what servers that were killed left running below a folder.
+func endGuards(dir string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, f := range files {
+		if env, err := os.ReadFile(f); err == nil && strings.HasPrefix(string(env), "ROTA_GUARD="+dir+"/") {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f))); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGTERM)
+			}
+		}
+	}
+}
+
 type serversKey struct{}
 
 func TestScripts(t *testing.T) {
@@ -58,7 +70,10 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			s := servers{}
 			e.Values[serversKey{}] = s
-			e.Defer(s.end)
+			e.Defer(func() {
+				s.end()
+				endGuards(e.WorkDir)
+			})
 			e.Setenv("PATH", binDir+string(os.PathListSeparator)+os.Getenv("PATH"))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("TZ", "UTC")
