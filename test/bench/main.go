@@ -12,9 +12,17 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/rota-dev/rota/internal/guard"
 )
 
 func main() {
+	if dir, ok := guard.Asked(); ok { // for the price of the guard
+		if err := guard.Main(dir); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx); err != nil {
@@ -27,6 +35,7 @@ func run(ctx context.Context) error {
 	out := flag.String("o", "docs/benchmarks.md", "where to write; - for standard output")
 	rounds := flag.Int("rounds", 5, "how often each figure is taken; the median counts")
 	runs := flag.Int("runs", 2000, "one-off runs in a round")
+	only := flag.String("only", "", "take these figures alone, and write them to standard output: start, late, oneoff, burst or price")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "rota-bench-")
@@ -43,8 +52,14 @@ func run(ctx context.Context) error {
 
 	b := &bench{bin: bin, dir: dir, rounds: *rounds, runs: *runs}
 	var figures []figure
-	for _, measure := range []func(context.Context) ([]figure, error){b.starting, b.lateness, b.oneOff, b.sameSecond} {
-		f, err := measure(ctx)
+	for _, measure := range []struct {
+		name string
+		take func(context.Context) ([]figure, error)
+	}{{"start", b.starting}, {"late", b.lateness}, {"oneoff", b.oneOff}, {"burst", b.sameSecond}, {"price", b.prices}} {
+		if *only != "" && *only != measure.name {
+			continue
+		}
+		f, err := measure.take(ctx)
 		if err != nil {
 			return err
 		}
@@ -52,6 +67,9 @@ func run(ctx context.Context) error {
 			fmt.Fprintf(os.Stderr, "%-64s %s\n", x.what, x.value)
 		}
 		figures = append(figures, f...)
+	}
+	if *only != "" {
+		*out = "-"
 	}
 	return write(*out, figures, *rounds)
 }

@@ -72,8 +72,42 @@ func (s *server) stop() error {
 	return os.RemoveAll(s.dir)
 }
 
-// cpu is what the server itself has used, without its children.
-func (s *server) cpu() (time.Duration, error) { return cpuOf(s.cmd.Process.Pid) }
+// cpu is what the server and its guard have used, without the commands.
+func (s *server) cpu() (time.Duration, error) { return cpuWithGuards(s.cmd.Process.Pid) }
+
+// cpuWithGuards is what a process and the guards that it started have used.
+func cpuWithGuards(pid int) (time.Duration, error) {
+	sum, err := cpuOf(pid)
+	if err != nil {
+		return 0, err
+	}
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for _, word := range strings.Fields(string(text)) {
+			child, err := strconv.Atoi(word)
+			if err != nil {
+				continue
+			}
+			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child))
+			if err != nil || !strings.HasPrefix(string(line), "rota guard") && !strings.HasSuffix(string(line), "\x00guard\x00") && !strings.HasPrefix(string(line), "guard\x00") {
+				continue
+			}
+			more, err := cpuOf(child)
+			if err != nil {
+				continue
+			}
+			sum += more
+		}
+	}
+	return sum, nil
+}
 
 func cpuOf(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
