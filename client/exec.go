@@ -7,11 +7,12 @@ import (
 )
 
 // ExecRequest asks for a run of a command that is no task, now. It runs on the nodes that are named or, where none is, on
-// every node that is online, not cordoned, and carries all the labels.
+// every node that is online, not cordoned, carries all the labels, and is selected by Where.
 type ExecRequest struct {
 	Command []string          `json:"command"`          // executed as it is: nothing in it is a value
 	Nodes   []job.NodeID      `json:"nodes,omitempty"`  // by name
 	Labels  map[string]string `json:"labels,omitempty"` // or by these
+	Where   string            `json:"where,omitempty"`  // and by this selector, as a task's where: role in (db,cache), !edge
 	User    string            `json:"user,omitempty"`   // empty: whom the agent runs as
 	Dir     string            `json:"dir,omitempty"`    // empty: the user's home
 	Env     map[string]string `json:"env,omitempty"`

@@ -39,6 +39,11 @@ type Facts struct {
 	Version  string `json:"version,omitempty"` // of Rota
 	// Handlers are the functions that the program offers to jobs, sorted.
 	Handlers []string `json:"handlers,omitempty"`
+	// Groups says by which control groups runs are contained there: v2, hybrid (v2 keeps the tree, v1 sets limits), v1, or none.
+	Groups string `json:"groups,omitempty"`
+	// Limits are those of memory, cpu, cpu_weight and processes that the machine can enforce, and LimitsWhy is what stands in the way of the others.
+	Limits    []string `json:"limits,omitempty"`
+	LimitsWhy string   `json:"limits_why,omitempty"`
 }
 
 // Presence is what a live node keeps under its lease.

@@ -65,5 +65,7 @@ func (s *Server) pin() string {
 
 // openLogs opens the folder in which the node keeps what its runs write.
 func (s *Server) openLogs() (*runlog.Dir, error) {
-	return runlog.Open(runlog.Options{Dir: s.data.join("logs"), Logger: s.log})
+	return runlog.Open(runlog.Options{
+		Dir: s.data.join("logs"), PerRun: int64(s.cfg.LogPerRun), PerNode: int64(s.cfg.LogPerNode), Logger: s.log,
+	})
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -209,6 +210,11 @@ func (p *page) node(v *client.NodeView) {
 		p.line("CPUs", fmt.Sprint(v.Facts.CPUs))
 	}
 	p.line("Version", v.Facts.Version)
+	p.line("Groups", v.Facts.Groups)
+	if v.Facts.Groups != "" {
+		p.line("Limits", cmp.Or(strings.Join(v.Facts.Limits, ", "), "none")+", and those of each process")
+		p.line("Not", v.Facts.LimitsWhy)
+	}
 	p.line("Handlers", strings.Join(v.Facts.Handlers, ", "))
 	if v.Skew != nil {
 		p.line("Clock", skewText(v).text+" against the leader's")
@@ -250,8 +256,8 @@ func (p *page) record(r *job.ExecutionRecord) {
 	p.line("User", r.User)
 	p.line("Command", r.Command)
 	if r.Usage != nil {
-		p.line("Used", fmt.Sprintf("%s user, %s system, %d KiB", short(time.Duration(r.Usage.UserMS)*time.Millisecond),
-			short(time.Duration(r.Usage.SystemMS)*time.Millisecond), r.Usage.MaxRSSKB))
+		p.line("CPU", fmt.Sprintf("%s user, %s system", short(millis(float64(r.Usage.UserMS))), short(millis(float64(r.Usage.SystemMS)))))
+		p.line("Memory", memoryText(r.Usage))
 	}
 	for _, a := range r.Attempts {
 		p.head(fmt.Sprintf("Attempt %d", a.Attempt))
@@ -266,6 +272,15 @@ func (p *page) record(r *job.ExecutionRecord) {
 		p.head("Output" + kept(r))
 		p.text(r.Output)
 	}
+}
+
+// memoryText is what a run had of memory at most.
+func memoryText(u *job.Usage) string {
+	text := fmt.Sprintf("%d KiB, its largest process", u.MaxRSSKB)
+	if u.PeakKB > 0 {
+		text += fmt.Sprintf("; %d KiB, all of it with its files' cache", u.PeakKB)
+	}
+	return text
 }
 
 // kept says how much of an output is there, where that is not all of it.
@@ -284,5 +299,14 @@ func (p *page) run(v *client.RunView) {
 	if v.Process != nil {
 		p.line("Pid", v.Process.ID)
 		p.line("Began", p.stamp(v.Process.Time))
+		p.line("Age", short(p.c.Now().Sub(v.Process.Time)))
+		p.line("Progress", progressText(v.Process.Progress))
+		p.line("Attempt", fmt.Sprint(v.Process.Attempt))
+		p.line("Trigger", string(v.Process.Trigger))
+		if !v.Process.Instant.IsZero() {
+			p.line("Instant", p.stamp(v.Process.Instant))
+		}
+		p.line("User", v.Process.User)
+		p.line("Command", v.Process.Command)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -20,19 +21,20 @@ func (c *cli) execCommand() *cobra.Command {
 	var user, dir, timeout string
 	var group bool
 	cmd := &cobra.Command{
-		Use: "exec [--on KEY=VALUE,…] -- COMMAND…", Short: "Run a command now, on nodes",
-		Long: "Run a command now, on every node that is online and has the labels, and print what it writes, each line behind its node's name.\n\n" +
+		Use: "exec [--on SELECTOR] -- COMMAND…", Short: "Run a command now, on nodes",
+		Long: "Run a command now, on every node that is online and selected, and print what it writes, each line behind its node's name.\n\n" +
 			"The command is executed as it is; for a shell line write: sh -c 'LINE'. Each run is on record, under exec/YOUR-NAME, and\n" +
 			"each node's own policy has its say. The exit code is 0 where all runs succeed, and 1 where one does not or a node that was\n" +
 			"named can't run it. An interrupt ends the watching, not the runs.",
 		Example: "  rota exec -- uptime\n" +
+			"  rota exec --on 'role in (db,cache), !edge' -- df -h\n" +
 			"  rota exec --on role=db --user postgres -- psql -c 'select 1'\n" +
 			"  rota exec --node db1 --timeout 30s -- sh -c 'df -h | tail -1'",
 		Args: arguments(1, -1, "a command"),
 	}
 	p := cmd.Flags()
 	p.SetInterspersed(false) // what follows the command's first word is the command's
-	p.StringSliceVar(&on, "on", nil, "on the nodes with this label, KEY=VALUE; several must all be there")
+	p.StringArrayVar(&on, "on", nil, "on the nodes that this selects by labels and conditions: KEY=VALUE, KEY!=VALUE, KEY, !KEY, KEY in (A,B), KEY notin (A,B), with commas between")
 	p.StringSliceVarP(&nodes, "node", "n", nil, "on this node; repeatable")
 	p.StringVarP(&user, "user", "u", "", "run it as this user (default: whom the agent runs as)")
 	p.StringVar(&dir, "dir", "", "run it in this directory (default: the user's home)")
@@ -44,9 +46,12 @@ func (c *cli) execCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r := client.ExecRequest{Command: args, User: user, Dir: dir, Key: uuid.NewString()}
 		var err error
-		if r.Labels, err = parsePairs("on", on); err != nil {
-			return err
+		for _, text := range on {
+			if _, err := job.ParseSelector(text); err != nil {
+				return &usageError{err: fmt.Errorf("--on %q: %w", text, err)}
+			}
 		}
+		r.Where = strings.Join(on, ", ")
 		if r.Env, err = parsePairs("env", env); err != nil {
 			return err
 		}

@@ -149,9 +149,9 @@ func (c *cli) recordTable(list []job.ExecutionRecord) *table {
 }
 
 func (c *cli) processTable(list []*job.Process) *table {
-	t := &table{head: []string{"RUN", "TASK", "NODE", "PID", "BEGAN", "PROGRESS", "TRIGGER", "ATTEMPT", "USER", "COMMAND"}, wide: 7}
+	t := &table{head: []string{"RUN", "TASK", "NODE", "PID", "BEGAN", "PROGRESS", "AGE", "TRIGGER", "ATTEMPT", "USER", "COMMAND"}, wide: 6}
 	for _, p := range list {
-		t.add(string(p.Run), job.Ref(p.Group, p.Name).String(), string(p.NodeID), p.ID, c.when(p.Time), progressText(p.Progress), string(p.Trigger),
+		t.add(string(p.Run), job.Ref(p.Group, p.Name).String(), string(p.NodeID), p.ID, c.when(p.Time), progressText(p.Progress), short(c.Now().Sub(p.Time)), string(p.Trigger),
 			p.Attempt, p.User, clip(p.Command, 60))
 	}
 	return t

@@ -24,7 +24,9 @@ func (s *Server) openRunner(logs *runlog.Dir) (job.Runner, error) {
 		return r, nil
 	}
 	c, err := guard.New(guard.Options{
-		Dir: s.data.join("guard"), Build: build(), Logger: s.log, Runner: guard.RunnerOptions{Logs: s.data.join("logs")},
+		// A guard of other bounds is left its runs, as one of another build is.
+		Dir: s.data.join("guard"), Build: fmt.Sprintf("%s; logs %s, %s", build(), s.cfg.LogPerRun, s.cfg.LogPerNode), Logger: s.log,
+		Runner: guard.RunnerOptions{Logs: s.data.join("logs"), LogPerRun: int64(s.cfg.LogPerRun), LogPerNode: int64(s.cfg.LogPerNode)},
 	})
 	if err != nil {
 		return nil, err

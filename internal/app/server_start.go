@@ -48,10 +48,11 @@ func (s *Server) startAgent(ctx context.Context) error {
 		return err
 	}
 	w := s.openWays(r, logs)
+	facts := job.Facts{Hostname: hostName(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Version: Version(), Handlers: w.HandlerNames()}
+	groupFacts(&facts)
 	a, err := node.New(node.Options{
 		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: w, Logs: logs, Policy: s.policy,
-		Facts:  job.Facts{Hostname: hostName(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Version: Version(), Handlers: w.HandlerNames()},
-		BootID: runner.BootID(), BootTime: bootTime(), SinceBoot: runner.SinceBoot, Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
+		Facts: facts, BootID: runner.BootID(), BootTime: bootTime(), SinceBoot: runner.SinceBoot, Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
 	})
 	if err != nil {
 		return err
@@ -116,13 +117,13 @@ func leftover(p *job.Process) error {
 	return runner.EndLeftover(p.Pid(), p.StartTicks, string(p.Run))
 }
 
-// serve serves HTTP.
+// serve serves HTTP: at first nothing but why there is nothing yet. See open.
 func (s *Server) serve(context.Context) error {
 	if s.listener == nil {
 		return nil
 	}
 	life, cancel := context.WithCancel(context.Background())
-	srv := api.NewServer(life, s.handler(), s.log)
+	srv := api.NewServer(life, &s.front, s.log)
 	srv.TLSConfig = s.tls
 	done := make(chan struct{})
 	go func() {

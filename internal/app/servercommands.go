@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rota-dev/rota/internal/policy"
+	"github.com/rota-dev/rota/internal/runlog"
 	"github.com/rota-dev/rota/job"
 )
 
@@ -41,6 +42,8 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 	p.StringVar(&f.cfg.Advertise, "advertise", "", "URL at which nodes reach the API, to send logs that are followed (default: where it is served)")
 	p.StringVar(&f.cfg.DB, "db", "", "history: sqlite:FILE or postgres://… (default: SQLite in the data folder)")
 	p.StringVar(&f.cfg.EtcdURL, "etcd-listen", "", "serve the embedded etcd to nodes at this URL, such as https://10.0.0.5:2379")
+	p.StringSliceVar(&f.cfg.Embed, "embed", nil, "members of an etcd that several masters embed, this one (--name) among them: NAME=https://HOST:2380,…")
+	p.BoolVar(&f.cfg.AdoptDB, "adopt-history", false, "go on with the history of --db, although the cluster's is another one, which is left behind")
 	p.StringSliceVarP(&f.cfg.Files, "file", "f", nil, "task file or folder to apply at the start; repeatable")
 	p.Var((*durationFlag)(&f.cfg.KeepAge), "keep", "how long history keeps records, such as 90d (default: for ever)")
 	p.IntVar(&f.cfg.KeepRuns, "keep-runs", 0, "how many records of each task history keeps (default: all)")
@@ -51,6 +54,8 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 
 func (f *serverFlags) node(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.cfg.StopRuns, "stop-runs", false, "end what runs when this is stopped (default: SIGTERM leaves it to the next start)")
+	cmd.Flags().TextVar(&f.cfg.LogPerRun, "log-per-run", job.Size(runlog.DefaultPerRun), "how much this node keeps of what one attempt writes; its oldest goes first")
+	cmd.Flags().TextVar(&f.cfg.LogPerNode, "log-per-node", job.Size(runlog.DefaultPerNode), "how much it keeps of what all runs write; the oldest runs go first")
 	cmd.Flags().StringArrayVar(&f.labels, "label", nil, "label K=V of this node; repeatable")
 	f.cfg.WaysConfig.flags(cmd.Flags())
 	cmd.Flags().StringVar(&f.cfg.Policy, "policy", "", "the node's own policy (default "+policy.DefaultFile+", if there is one); SIGHUP reads it again")

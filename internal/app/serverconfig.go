@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rota-dev/rota/internal/runlog"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
 )
@@ -39,9 +41,11 @@ type ServerConfig struct {
 	Policy    string   // the node's own policy; empty: the default file, if there is one
 	Etcd      []string // endpoints; none: an embedded member (not for a node)
 	EtcdURL   string   // where an embedded member serves other processes; empty: nowhere
+	Embed     []string // the embedded members, as NAME=URL, this one's own (Name) among them; none: this one alone
 	EtcdTLS   store.TLSFiles
 	Prefix    string   // of the keys in etcd
 	DB        string   // history; empty: SQLite in the data folder
+	AdoptDB   bool     // take another history than the cluster had
 	Files     []string // task files to apply
 	TLSCert   string
 	TLSKey    string
@@ -53,16 +57,21 @@ type ServerConfig struct {
 	KeepStats time.Duration // how long it keeps statistics; 0: for ever
 	// Guarded has commands run by a guard: a process beside this one, of this program's executable, which comes to [Main] with the
 	// argument guard. Runs then outlive this process. Without, they are this process's own, and end with it.
-	Guarded   bool
-	StopRuns  bool // the stop ends what runs, also where a guard could go on with it
-	LogLevel  string
-	LogFormat string
+	Guarded  bool
+	StopRuns bool // the stop ends what runs, also where a guard could go on with it
+	// LogPerRun and LogPerNode bound what the node keeps of the output of an attempt and of all runs; 0: the defaults.
+	LogPerRun, LogPerNode job.Size
+	LogLevel              string
+	LogFormat             string
 
 	WaysConfig // of the node
 }
 
 // defaultListen is where the API is served when nothing else is said.
 const defaultListen = "127.0.0.1:7682"
+
+// minLogPerRun is what a log may be bounded to: some of its segments must fit.
+const minLogPerRun = 64 << 10
 
 // complete fills in what was left out and checks the rest; all faults come at once.
 func (c *ServerConfig) complete() error {
@@ -110,6 +119,13 @@ func (c *ServerConfig) complete() error {
 		f.AddHint("--etcd-listen", "give an https:// URL, with --etcd-ca, --etcd-cert and --etcd-key",
 			"%s would let everybody who reaches it run commands on every node", c.EtcdURL)
 	}
+	if c.LogPerRun != 0 && c.LogPerRun < minLogPerRun {
+		f.AddHint("--log-per-run", "give at least 64KiB; what is short is in the records anyway", "%s is too little", c.LogPerRun)
+	}
+	if run := cmp.Or(c.LogPerRun, runlog.DefaultPerRun); c.LogPerNode != 0 && c.LogPerNode < run {
+		f.AddHint("--log-per-node", "give more, or less for each run with --log-per-run", "%s is less than one run may have, which is %s", c.LogPerNode, run)
+	}
+	c.checkEmbed(&f)
 	for k := range c.Labels {
 		if err := job.CheckName("label", k); err != nil {
 			f.AddError("--label", err)

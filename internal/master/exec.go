@@ -110,7 +110,10 @@ func checkExec(r *client.ExecRequest) error {
 	if r.Timeout < 0 || r.Timeout.Std() > maxExecTime {
 		f.Add("timeout", "%s is not between 0 and %s", r.Timeout, job.Duration(maxExecTime))
 	}
-	if len(r.Nodes) > 0 && len(r.Labels) > 0 {
+	if _, err := job.ParseSelector(r.Where); err != nil {
+		f.AddError("where", err)
+	}
+	if len(r.Nodes) > 0 && (len(r.Labels) > 0 || r.Where != "") {
 		f.AddHint("nodes", "leave one of them out", "nodes are chosen by name or by labels")
 	}
 	for _, n := range r.Nodes {
@@ -123,6 +126,10 @@ func checkExec(r *client.ExecRequest) error {
 
 // execNodes are the nodes that are meant and can run it. Where there is none the error says why.
 func (m *Master) execNodes(r *client.ExecRequest) (on []job.NodeID, answer RunAnswer, err error) {
+	where, err := job.ParseSelector(r.Where)
+	if err != nil {
+		return nil, answer, err
+	}
 	m.view.with(func() {
 		meant := slices.Compact(slices.Sorted(slices.Values(r.Nodes)))
 		if len(r.Nodes) == 0 {
@@ -133,7 +140,7 @@ func (m *Master) execNodes(r *client.ExecRequest) (on []job.NodeID, answer RunAn
 			switch {
 			case n == nil:
 				why = "there is no such node"
-			case len(r.Nodes) == 0 && !carries(n.Labels, r.Labels):
+			case len(r.Nodes) == 0 && !(carries(n.Labels, r.Labels) && where.Matches(n)):
 				continue
 			case m.view.online[id] == nil:
 				why = "it is offline"
@@ -154,7 +161,7 @@ func (m *Master) execNodes(r *client.ExecRequest) (on []job.NodeID, answer RunAn
 	for _, n := range answer.NotRun {
 		why = append(why, fmt.Sprintf("%s: %s", n.Node, n.Reason))
 	}
-	what := "no node has these labels"
+	what := "no node is selected"
 	if len(why) > 0 {
 		what = strings.Join(why, "; ")
 	}
