@@ -50,8 +50,8 @@ func (t *Task) checkWay(f *Faults, prefix string) {
 		}
 		t.without(f, prefix, "handler", "", false)
 	}
-	if t.ResultFrom != "" && len(ways) > 0 {
-		hint := map[string]string{"http": "write result_from: body within http", "handler": "the handler calls SetResult", "ssh": "leave it out: a command over SSH hands no result back"}
+	if t.ResultFrom != "" && len(ways) > 0 && ways[0] != "ssh" {
+		hint := map[string]string{"http": "write result_from: body within http", "handler": "the handler calls SetResult"}
 		f.AddHint(prefix+"result_from", hint[ways[0]], "%s has no stream that a result could come from", ways[0])
 	}
 	t.checkInput(f, prefix)

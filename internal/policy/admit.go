@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	osuser "os/user"
 	"path"
 	"slices"
 	"strconv"
@@ -104,7 +105,7 @@ func (p *Policy) admitWay(w *job.Way) error {
 	case w.HTTP != nil && p.HTTP.Off:
 		return p.refusal("HTTP runs are not allowed")
 	case w.SSH != nil:
-		return p.AdmitSSH(w.SSH.Host)
+		return p.AdmitSSH(w.SSH.User, w.SSH.Host)
 	case w.Handler != "":
 		return p.AdmitHandler(w.Handler)
 	}
@@ -181,10 +182,17 @@ func (p *Policy) AdmitHTTP(addr netip.Addr) error {
 	return nil
 }
 
-// AdmitSSH tells whether a run may go to a host over SSH.
-func (p *Policy) AdmitSSH(host string) error {
-	if why := p.SSH.refuses([]string{host}, glob); why != "" {
-		return p.refusal(fmt.Sprintf("SSH to %s %s", host, why))
+// AdmitSSH tells whether a run may go to a host over SSH, as a user of that host; empty: whoever the agent is. A pattern is of the
+// host, or of both: USER@HOST.
+func (p *Policy) AdmitSSH(user, host string) error {
+	names := []string{host}
+	if user != "" {
+		names = append(names, user+"@"+host)
+	} else if u, err := osuser.Current(); err == nil {
+		names = append(names, u.Username+"@"+host)
+	}
+	if why := p.SSH.refuses(names, glob); why != "" {
+		return p.refusal(fmt.Sprintf("SSH to %s %s", names[len(names)-1], why))
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ type Policy struct {
 	NoShell     bool   // no command may be a shell
 	DenyEnv     []string
 	HTTP        Networks
-	SSH         Rules // host names, or patterns of them
+	SSH         Rules // hosts or USER@HOST, or patterns of them
 	Handlers    Rules // names of handlers, or patterns of them
 	Timeout     Span
 	Output      Size

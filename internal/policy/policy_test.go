@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -76,7 +77,13 @@ func TestWhatAPolicyRefuses(t *testing.T) {
 		{"dirs: {allow: [/]}", argv("x"), Resolved{Dir: "/etc"}, ""},
 		{"dirs: {deny: [/etc]}", argv("x"), Resolved{Dir: "/etc/cron.d"}, "is denied"},
 		{"http: false", job.Exec{Way: &job.Way{HTTP: &job.HTTP{}}}, Resolved{}, "HTTP runs are not allowed"},
-		{"ssh: false", job.Exec{Way: &job.Way{SSH: &job.SSH{Host: "db1"}}}, Resolved{}, "SSH to db1 is not allowed"},
+		{"ssh: false", job.Exec{Way: &job.Way{SSH: &job.SSH{Host: "db1"}}}, Resolved{}, "db1 is not allowed"},
+		{"ssh: {allow: ['backup@db*']}", job.Exec{Way: &job.Way{SSH: &job.SSH{Host: "db1", User: "backup"}}}, Resolved{}, ""},
+		{"ssh: {allow: ['backup@db*']}", job.Exec{Way: &job.Way{SSH: &job.SSH{Host: "db1", User: "ann"}}}, Resolved{}, "SSH to ann@db1 is not allowed"},
+		{"ssh: {allow: ['db*'], deny: ['root@*']}", job.Exec{Way: &job.Way{SSH: &job.SSH{Host: "db1", User: "root"}}}, Resolved{}, "SSH to root@db1 is denied"},
+		{"ssh: {deny: ['" + self(t) + "@*']}", job.Exec{Way: &job.Way{SSH: &job.SSH{Host: "db1"}}}, Resolved{}, "@db1 is denied"},
+		{"users: {allow: [ann]}", job.Exec{Way: &job.Way{SSH: &job.SSH{Host: "db1", User: "bob"}}}, Resolved{}, ""}, // no account of this machine
+		{"users: {allow: [ann]}", job.Exec{Way: &job.Way{Handler: "h"}}, Resolved{}, ""},
 		{"ssh: {allow: ['db*']}", job.Exec{Way: &job.Way{SSH: &job.SSH{Host: "db1"}}}, Resolved{}, ""},
 		{"handlers: {deny: [wipe]}", job.Exec{Way: &job.Way{Handler: "wipe"}}, Resolved{}, "handler wipe is denied"},
 	} {
@@ -88,6 +95,16 @@ func TestWhatAPolicyRefuses(t *testing.T) {
 			t.Errorf("%s: %v", c.policy, err)
 		}
 	}
+}
+
+// self is the login name of whom the test runs as.
+func self(t *testing.T) string {
+	t.Helper()
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Username
 }
 
 func TestWhatCannotBeFoundOutIsNotRun(t *testing.T) {

@@ -77,7 +77,7 @@ func (x *execution) collect(f *os.File) {
 	if x.from == "" || x.exit.Result != nil || x.exit.ResultError != "" {
 		return
 	}
-	b, err := x.said.object()
+	b, err := x.said.Object()
 	if err != nil {
 		x.ignore("%s: %v", x.from, err)
 		return

@@ -59,9 +59,9 @@ func TestResultFromATextMadeToAnnoy(t *testing.T) {
 	for _, text := range []string{
 		strings.Repeat(`{"a":`, 13000) + "!", strings.Repeat("{", 65536), strings.Repeat(`{"a":[`, 10000) + "1}", strings.Repeat(`{"`, 32768), strings.Repeat("[{", 32768),
 	} {
-		var l lastOf
-		l.write([]byte(text))
-		if b, err := l.object(); err == nil {
+		var l job.LastObject
+		l.Write([]byte(text))
+		if b, err := l.Object(); err == nil {
 			t.Errorf("%.20q… gave %.20q", text, b)
 		}
 	}
@@ -137,13 +137,13 @@ func FuzzResult(f *testing.F) {
 			t.Errorf("%d bytes of %d", len(rest), n)
 		}
 		_, _ = lastProgress(b)
-		var l, pieces lastOf
-		l.write(b)
+		var l, pieces job.LastObject
+		l.Write(b)
 		for at := 0; at < len(b); at += int(cut) + 1 {
-			pieces.write(b[at:min(at+int(cut)+1, len(b))])
+			pieces.Write(b[at:min(at+int(cut)+1, len(b))])
 		}
-		one, err1 := l.object()
-		two, err2 := pieces.object()
+		one, err1 := l.Object()
+		two, err2 := pieces.Object()
 		if string(one) != string(two) || (err1 == nil) != (err2 == nil) {
 			t.Errorf("whole: %q, %v; in pieces: %q, %v", one, err1, two, err2)
 		}

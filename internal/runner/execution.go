@@ -40,8 +40,8 @@ type execution struct {
 	pidfd int
 	outs  [2]source
 	out   output
-	said  lastOf  // of the stream that the result is from
-	log   *logged // nil: there is none yet
+	said  job.LastObject // of the stream that the result is from
+	log   *logged        // nil: there is none yet
 	timer *time.Timer
 	tick  *time.Timer
 	news  *news       // nil: nobody asked for progress
@@ -154,7 +154,7 @@ func (s *source) take(p []byte) {
 		x.log.put(s, now, p)
 	}
 	if x.from == s.stream {
-		x.said.write(p)
+		_, _ = x.said.Write(p)
 	}
 	x.out.write(s.stream, now, p)
 }

@@ -1,14 +1,23 @@
 package ways
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -361,5 +370,82 @@ func TestTLSOfRequests(t *testing.T) {
 	}
 	if _, err := r.Start(t.Context(), asking(job.HTTP{URL: s.URL, TLS: &job.HTTPTLS{CA: "/nowhere.pem"}})); err == nil || !strings.Contains(err.Error(), "/nowhere.pem") {
 		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// certificate is a certificate that an authority signed, or itself where there is none, and its key in PEM.
+func certificate(t *testing.T, name string, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, string, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, IsCA: ca == nil, BasicConstraintsValid: true,
+	}
+	if ca == nil {
+		ca, caKey = c, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, ca, key.Public(), caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, key, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
+}
+
+// A server that wants to know who asks gets the task's certificate, whose key is a secret of the node, and no other is let in.
+func TestCertificatesOfRequests(t *testing.T) {
+	t.Parallel()
+	authority, authorityKey, _, _ := certificate(t, "authority", nil, nil)
+	_, _, cert, key := certificate(t, "node-7", authority, authorityKey)
+	_, _, foreign, foreignKey := certificate(t, "mallory", nil, nil)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		fmt.Fprint(w, "hello ", q.TLS.PeerCertificates[0].Subject.CommonName)
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	s.TLS.ClientCAs.AddCert(authority)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	file := filepath.Join(t.TempDir(), "node.pem")
+	if err := os.WriteFile(file, []byte(cert), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newRunner(t, Options{Allow: loopback, Secrets: newSecrets(t, map[string]string{"key": key, "foreign": foreignKey, "text": "no key"})})
+	for _, c := range []struct{ name, cert, key, want, reason string }{
+		{"in the task", cert, "key", "hello node-7", ""},
+		{"in a file of the node", file, "key", "hello node-7", ""},
+		{"of another authority", foreign, "foreign", "", "tls: "},
+		{"none", "", "", "", "tls: "},
+		{"another's key", cert, "foreign", "", "do not make a certificate with its key"},
+		{"no key", cert, "text", "", "do not make a certificate with its key"},
+		{"a secret that is not there", cert, "missing", "", "missing does not exist"},
+	} {
+		h := job.HTTP{URL: s.URL, TLS: &job.HTTPTLS{CA: ca, Cert: c.cert}}
+		if c.key != "" {
+			h.TLS.Key = &job.SecretRef{Secret: c.key}
+		}
+		e := asking(h)
+		e.Run, e.Attempt = "run1", 1
+		x, err := r.Start(t.Context(), e)
+		if err != nil {
+			if c.reason == "" || !strings.Contains(err.Error(), c.reason) || strings.Contains(err.Error(), "PRIVATE KEY") {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		got := wait(t, x)
+		if (got.Outcome == job.Success) != (c.reason == "") || !strings.Contains(got.Reason, c.reason) || !strings.Contains(string(got.Output), c.want) {
+			t.Errorf("%s: %s %q\n%s", c.name, got.Outcome, got.Reason, got.Output)
+		}
 	}
 }

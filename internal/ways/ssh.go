@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +50,8 @@ func (x *execution) remote(l *login, mark, line string) job.Exit {
 		return failed("%s", reason(err))
 	}
 	defer client.Close()
-	c, err := open(client, x, mark, line)
+	var said lastObject
+	c, err := open(client, x, mark, line, &said)
 	if err != nil {
 		return failed("start a command on %s: %s", l.host.Host, reason(err))
 	}
@@ -60,7 +62,31 @@ func (x *execution) remote(l *login, mark, line string) job.Exit {
 			return job.Exit{Outcome: x.outcome(), Reason: left}
 		}
 	}
-	return c.exit(l.host.Host)
+	exit := c.exit(l.host.Host)
+	if from := x.exec.ResultFrom; from != "" && exit.Outcome != job.Lost {
+		if exit.Result, err = said.object(); err != nil {
+			exit.ResultError = fmt.Sprintf("%s: %v", from, err)
+		}
+	}
+	return exit
+}
+
+// lastObject may be asked while a host that does not answer any more still writes.
+type lastObject struct {
+	mu   sync.Mutex
+	said job.LastObject
+}
+
+func (l *lastObject) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.Write(p)
+}
+
+func (l *lastObject) object() (json.RawMessage, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.Object()
 }
 
 // endRemote ends the command: SIGTERM, grace, SIGKILL, by another session. It says what may be left.
@@ -153,8 +179,8 @@ type remoteCommand struct {
 	err    error // of the connection, where it ended before the command did
 }
 
-// open starts the command.
-func open(client *ssh.Client, x *execution, mark, line string) (*remoteCommand, error) {
+// open starts the command. said is told what comes on the stream of the result; it is read when the command has ended.
+func open(client *ssh.Client, x *execution, mark, line string, said io.Writer) (*remoteCommand, error) {
 	channel, requests, err := client.OpenChannel("session", nil)
 	if err != nil {
 		return nil, err
@@ -173,7 +199,13 @@ func open(client *ssh.Client, x *execution, mark, line string) (*remoteCommand, 
 		_ = channel.CloseWrite()
 	}()
 	var streams sync.WaitGroup
-	stdout, stderr := x.mask.Writer(x.out.stream(job.Stdout)), x.mask.Writer(x.out.stream(job.Stderr))
+	to := func(s job.Stream) io.Writer {
+		if s == x.exec.ResultFrom {
+			return io.MultiWriter(x.out.stream(s), said)
+		}
+		return x.out.stream(s)
+	}
+	stdout, stderr := x.mask.Writer(to(job.Stdout)), x.mask.Writer(to(job.Stderr))
 	streams.Go(func() { c.copy(stdout, channel) })
 	streams.Go(func() {
 		rest := c.awaitReport(mark, stderr, channel.Stderr())
@@ -268,10 +300,12 @@ func (c *remoteCommand) watch(requests <-chan *ssh.Request, over <-chan struct{}
 	}
 }
 
+// settle waits until the output is over, or nothing came of it while the host answered twice: once may be an answer that overtook, here,
+// the bytes before it.
 func (c *remoteCommand) settle(over <-chan struct{}) {
 	limit := time.NewTimer(lastWord)
 	defer limit.Stop()
-	for {
+	for quiet := 0; quiet < 2; {
 		before := c.bytes.Load()
 		answered := make(chan error, 1)
 		go func() {
@@ -282,8 +316,11 @@ func (c *remoteCommand) settle(over <-chan struct{}) {
 		case <-over:
 			return
 		case err := <-answered:
-			if err != nil || c.bytes.Load() == before {
+			if err != nil {
 				return
+			}
+			if quiet++; c.bytes.Load() != before {
+				quiet = 0
 			}
 		case <-limit.C:
 			return

@@ -4,10 +4,12 @@ package ways
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -87,7 +89,7 @@ func TestWhatARemoteCommandIsGiven(t *testing.T) {
 	}
 	e := s.exec("/bin/sh", "-c", `echo "$OWN|$ROTA_RUN|$(pwd)"; cat; echo warn >&2; exit 3`)
 	e.Env, e.Dir, e.Stdin = append(variables(), "OWN=it's \"$x\"\n2"), dir, bytes.Repeat([]byte("in\x00\xff"), 50_000)
-	e.Run, e.Attempt = "run1", 1
+	e.Run, e.Attempt, e.OutputLimit = "run1", 1, 1<<20
 	x := wait(t, start(t, s.runner(t), e))
 	if x.Outcome != job.Failed || x.ExitCode == nil || *x.ExitCode != 3 || !strings.Contains(x.Reason, "exit status 3 on 127.0.0.1") {
 		t.Fatalf("%+v", x)
@@ -405,5 +407,127 @@ func TestAPasswordLogsIn(t *testing.T) {
 	x := wait(t, start(t, r, job.Exec{Way: &job.Way{SSH: h}, Argv: []string{"true"}}))
 	if x.Outcome != job.Success || string(x.Output) != "welcome, you said [secret]" {
 		t.Errorf("%s %q %s", x.Outcome, x.Reason, x.Output)
+	}
+}
+
+// What a remote command prints last is its result, masked, and where it is none the record says why.
+func TestResultOfARemoteCommand(t *testing.T) {
+	t.Parallel()
+	s := startSSHD(t)
+	for _, c := range []struct {
+		from         job.Stream
+		script       string
+		result, fail string
+	}{
+		{job.Stdout, `echo start; echo '{"rows": 3}'; echo '{"other": 1}' >&2; echo done`, `{"rows": 3}`, ""},
+		{job.Stderr, `echo '{"rows": 3}'; echo '{"other": 1}' >&2; exit 4`, `{"other": 1}`, ""},
+		{job.Stdout, "cat", `{"key": "[secret]"}`, ""},
+		{job.Stdout, `echo '{"rows":'`, "", "stdout: its last JSON object breaks off"},
+		{job.Stdout, `echo nothing`, "", ""},
+		{"", `echo '{"rows": 3}'`, "", ""},
+	} {
+		e := s.exec("/bin/sh", "-c", c.script)
+		e.ResultFrom, e.Stdin = c.from, fmt.Appendf(nil, `{"key": %q}`, strings.TrimSpace(s.key))
+		x := wait(t, start(t, s.runner(t), e))
+		if string(x.Result) != c.result || x.ResultError != c.fail {
+			t.Errorf("%s of %s: %q, %q", c.from, c.script, x.Result, x.ResultError)
+		}
+	}
+}
+
+// A host may tell the exit status before all of the output, and may never end a stream that a process left behind holds open: what was
+// written before the command ended is there, and the end does not wait for the stream.
+func TestOutputAfterTheStatus(t *testing.T) {
+	t.Parallel()
+	private, public := newKey(t)
+	signer, err := ssh.ParsePrivateKey([]byte(private))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := &ssh.ServerConfig{NoClientAuth: true}
+	conf.AddHostKey(signer)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		conn, chans, reqs, err := ssh.NewServerConn(c, conf)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		ch, of, err := (<-chans).Accept()
+		if err != nil {
+			return
+		}
+		_ = (<-of).Reply(true, nil) // exec
+		fmt.Fprint(ch, "early ")
+		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
+		for left := 1; ; left-- { // when it is asked whether it is there, it has something left to say
+			q, ok := <-reqs
+			if !ok {
+				return
+			}
+			if left > 0 {
+				fmt.Fprint(ch, "late ")
+			}
+			_ = q.Reply(false, nil)
+		}
+	}()
+	r := newRunner(t, Options{Secrets: newSecrets(t, map[string]string{"password": "not-asked-for"})})
+	h := &job.SSH{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, User: "bob", Password: &job.SecretRef{Secret: "password"}, HostKey: public}
+	x := wait(t, start(t, r, job.Exec{Way: &job.Way{SSH: h}, Argv: []string{"true"}}))
+	if x.Outcome != job.Success || string(x.Output) != "early late " {
+		t.Errorf("%s %q %q", x.Outcome, x.Reason, x.Output)
+	}
+	<-over
+}
+
+// An ordinary agent speaks SSH as root does. As root the test runs itself as nobody, who logs in where root let it.
+func TestAsAnOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // all of the tests here are run as one
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Skip(err)
+	}
+	uid, err := strconv.ParseUint(nobody.Uid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gid, err := strconv.ParseUint(nobody.Gid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "ways") //nolint:usetesting // nobody must get at it, also through the folders above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chown(dir, int(uid), int(gid)); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command("cp", os.Args[0], dir+"/test").Run(); err != nil {
+		t.Fatal(err)
+	}
+	s := startSSHD(t)
+	given, err := json.Marshal(givenHost{s.host, s.hostKey, s.key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(dir+"/test", "-test.v", "-test.run", "^Test(ACommandArrives|WhatARemote|ARemoteCommandTimesOut|AHostMust|HowToLogIn|ResultOfARemote|TheOutputOf)")
+	cmd.Dir = dir
+	cmd.Env = []string{"TMPDIR=" + dir, "HOME=" + dir, "PATH=" + os.Getenv("PATH"), givenSSHD + "=" + string(given)}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	if out, err := cmd.CombinedOutput(); err != nil || strings.Count(string(out), "--- PASS") != 7 {
+		t.Errorf("as nobody: %v\n%s", err, out)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -30,12 +31,29 @@ type sshd struct {
 	hostKey string // as known_hosts has it
 	key     string // of whom it lets in, in PEM
 	dir     string
+	given   givenHost
 }
+
+// givenHost is a server that somebody else started, for tests that run as a user whom OpenSSH lets in nowhere.
+type givenHost struct {
+	Host         job.SSH
+	HostKey, Key string
+}
+
+const givenSSHD = "ROTA_TEST_SSHD"
 
 // startSSHD starts a server with a throw-away configuration, which lets in whom the test runs as. Where OpenSSH is not installed
 // the test fails, or is skipped where the environment has ROTA_TEST_NO_SSHD=1.
 func startSSHD(t *testing.T, settings ...string) *sshd {
 	t.Helper()
+	if given := os.Getenv(givenSSHD); given != "" {
+		s := &sshd{dir: t.TempDir()}
+		if err := json.Unmarshal([]byte(given), &s.given); err != nil {
+			t.Fatal(err)
+		}
+		s.host, s.hostKey, s.key = s.given.Host, s.given.HostKey, s.given.Key
+		return s
+	}
 	bin, err := findSSHD()
 	if err != nil {
 		if os.Getenv("ROTA_TEST_NO_SSHD") == "1" {
