@@ -22,6 +22,9 @@ type Node struct {
 	Facts      Facts             `json:"facts,omitzero"`
 	CreatedAt  time.Time         `json:"created_at,omitzero"`
 	Revision   int64             `json:"revision,omitempty"` // the store's, of the version that was read
+
+	// ConditionsAsOf are the revisions of the records whose results set the conditions, as they came from the node.
+	ConditionsAsOf map[string]int64 `json:"conditions_as_of,omitempty"`
 }
 
 // Bounds of a lease. A shorter one lapses on any hiccup; with a longer one a dead node is noticed too late.
@@ -65,7 +68,7 @@ type Presence struct {
 // Clone copies the node deeply.
 func (n *Node) Clone() *Node {
 	c := *n
-	c.Labels, c.Conditions = maps.Clone(n.Labels), maps.Clone(n.Conditions)
+	c.Labels, c.Conditions, c.ConditionsAsOf = maps.Clone(n.Labels), maps.Clone(n.Conditions), maps.Clone(n.ConditionsAsOf)
 	return &c
 }
 

@@ -20,6 +20,9 @@ type Config struct {
 	Revision int64  `json:"revision,omitempty"` // the store's, of the version that was read
 	// AsOf is the revision of the record whose result set it, as it came from its node; 0: a person did.
 	AsOf int64 `json:"as_of,omitempty"`
+	// DeletedAt, unless it is zero, is when a person deleted it. It is kept for a while, so that the result of a run from before that
+	// does not bring it back.
+	DeletedAt time.Time `json:"deleted_at,omitzero"`
 }
 
 // Token is an API token. Only the hash of its secret is kept.

@@ -70,6 +70,9 @@ func PutNode(n *job.Node) Op { return putOp(nodeKind, n, n.Revision) }
 // PutConfig writes a configuration value. rev is as for [PutJob].
 func PutConfig(c *Config, rev int64) Op { return putOp(configKind, c, rev) }
 
+// DeleteConfig removes a configuration value, of that revision or, when rev is 0, any. It is done also where there is none.
+func DeleteConfig(group, key string, rev int64) Op { return deleteOp(configKeys, rev, group, key) }
+
 // CreateDispatch asks a node for a run, unless it has been asked.
 func CreateDispatch(d *job.Dispatch) Op { return putOp(dispatchKind, d, 0) }
 

@@ -125,14 +125,17 @@ func (m *Master) setAside(key, why string) {
 // can't take are set aside.
 func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transit) error {
 	slices.SortStableFunc(queue, func(a, b transit) int { return cmp.Compare(a.rev, b.rev) }) // of two that say of the same thing the later one counts
-	recs, asOf := make([]job.ExecutionRecord, 0, len(queue)), map[string]int64{}
+	recs, asOf, marked := make([]job.ExecutionRecord, 0, len(queue)), map[string]int64{}, map[job.Handled]bool{}
 	for _, t := range queue {
 		r := *t.rec
+		if r.IsHandle { // by a leader: see store.MarkRecord
+			marked[job.Handled{ID: r.ID, Outcome: r.Outcome}] = true
+		}
 		r.IsHandle, r.HandleTime = false, time.Time{} // that is for us to say
 		recs = append(recs, r)
 		asOf[r.ID] = max(asOf[r.ID], t.rev)
 	}
-	unfit, err := m.handle(ctx, l, recs, asOf)
+	unfit, err := m.handle(ctx, l, recs, asOf, marked)
 	if err != nil {
 		return err
 	}
@@ -149,8 +152,9 @@ func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transi
 }
 
 // handle brings records into history and lets what follows from them happen, each once. unfit are those that history
-// can't take, by their index, and why; the others are handled all the same. asOf are the revisions at which they came, by id.
-func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.ExecutionRecord, asOf map[string]int64) (unfit map[int]string, err error) {
+// can't take, by their index, and why; the others are handled all the same. asOf are the revisions at which they came, by id; marked
+// are those whose effects have happened already.
+func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.ExecutionRecord, asOf map[string]int64, marked map[job.Handled]bool) (unfit map[int]string, err error) {
 	// One at a time: a mark that was meant for a record must not hit one that has superseded it since.
 	m.handling.Lock()
 	defer m.handling.Unlock()
@@ -174,27 +178,52 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 	m.recorded(recs)
 	defer m.publishRecords(recs, stored, now)
 	var handled []job.Handled
-	var actions []engine.Action
+	var list []due
 	for i := range recs {
 		if recs[i].IsHandle {
 			continue
 		}
-		handled = append(handled, job.Handled{ID: recs[i].ID, Outcome: recs[i].Outcome})
-		acts := m.effects(&recs[i], now)
+		rec := &recs[i]
+		if !stored[i] { // another version may stand, whose effects are to happen then
+			if rec, err = m.inHistory(ctx, rec); err != nil {
+				return nil, err
+			}
+		}
+		h := job.Handled{ID: rec.ID, Outcome: rec.Outcome}
+		if handled = append(handled, h); marked[h] {
+			continue
+		}
+		acts := m.effects(rec, now)
 		if !stored[i] { // somebody began to handle it, and may have got anywhere
 			if acts, err = m.notYet(ctx, acts); err != nil {
 				return nil, err
 			}
 		}
-		actions = append(actions, acts...)
+		if len(acts) > 0 {
+			list = append(list, due{rec, acts, asOf[rec.ID]})
+		}
 	}
-	if err := m.bringAbout(ctx, l, actions, asOf); err != nil {
+	if err := m.bringAbout(ctx, l, list); err != nil {
 		return nil, err
 	}
 	if over(l) { // another may have begun to handle what has superseded them
 		return nil, store.ErrNotLeader
 	}
 	return unfit, m.History.MarkHandled(ctx, handled, now)
+}
+
+// inHistory is the record that history has in the place of one that it did not store.
+func (m *Master) inHistory(ctx context.Context, rec *job.ExecutionRecord) (*job.ExecutionRecord, error) {
+	r, err := m.History.Record(ctx, rec.ID)
+	switch {
+	case job.IsNotFound(err):
+		return rec, nil // it was pruned meanwhile
+	case err != nil:
+		return nil, err
+	case r.Outcome == rec.Outcome || r.Ref() != rec.Ref():
+		return rec, nil
+	}
+	return &r, nil
 }
 
 func over(l *store.Leadership) bool {

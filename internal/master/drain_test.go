@@ -2,10 +2,11 @@ package master_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,71 +15,112 @@ import (
 	"github.com/rota-dev/rota/store"
 )
 
-// The leader is killed at each step of handling a record: in the end what follows from it has happened once.
-// ancestor 42, ancestor 45, ancestor 46: scenario 5
+// The leader is killed at each step of handling a record, before and after it, be it one of history or of etcd: in the end what
+// follows from the record has happened once. ancestor 42, ancestor 45, ancestor 46, ancestor 49: scenario 5
 func TestKilledWhileHandling(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"insert", "effect", "condition", "mark", "delete"} {
-		for _, after := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, after %v", step, after), func(t *testing.T) {
-				inWorld(t, func(w *world) { killedAt(w, step, after) })
-			})
-		}
+	const most = 200
+	for _, after := range []bool{false, true} {
+		t.Run(fmt.Sprintf("after %v", after), func(t *testing.T) {
+			t.Parallel()
+			var steps []string
+			for step := 1; ; step++ {
+				var at string
+				if ok := t.Run(fmt.Sprint("step ", step), func(t *testing.T) {
+					synctestWorld(t, func(w *world) { at = killedAt(w, step, after) })
+				}); !ok {
+					t.Fatalf("killed at %s", at)
+				}
+				if at == "" {
+					break // it was through before that
+				}
+				if steps = append(steps, at); step == most {
+					t.Fatalf("no end after %d steps: %v", most, steps)
+				}
+			}
+		for _, must := range []string{"insert", "effects", "mark", "delete"} {
+				if !slices.Contains(steps, must) {
+					t.Errorf("it was never killed at %s, but at %v", must, steps)
+				}
+			}
+		})
 	}
 }
 
-func killedAt(w *world, step string, after bool) {
+// killedAt kills the leader at a step, and tells which one that was, "" where there were fewer.
+func killedAt(w *world, step int, after bool) (at string) {
 	t := w.t
 	first := w.leader("m1")
 	second := w.master("m2")
 	n := w.node("n1")
 	n.result["first"] = job.Result{
-		Global: map[string]string{"A": "1", "B": "1"}, NextTasks: []string{"second"},
+		Global: map[string]string{"A": "1", "B": "1", "C": "1"}, NextTasks: []string{"second"},
 		Conditions: []job.Condition{{Type: "Fresh", Status: "yes"}, {Type: "Clean", Status: "no"}},
 	}
 	n.works()
 	first.apply(task("second", ""), task("first", "", func(t *job.Task) {
-		t.Allow = job.Allow{Config: []string{"A", "B"}, Next: []string{"second"}, Conditions: []string{"*"}}
+		t.Allow = job.Allow{Config: []string{"A", "B", "C"}, Next: []string{"second"}, Conditions: []string{"*"}}
 	}))
 	w.until("both know of it", func() bool {
 		list, err := second.Tasks(w.ctx, "", "")
 		return err == nil && len(list) == 2 && len(list[0].Nodes) == 1
 	})
-	var died atomic.Bool
-	die := func(at string, is bool) error {
-		if at == step && is == after && died.CompareAndSwap(false, true) {
-			first.die()
-			return store.ErrCut
+	var mu sync.Mutex
+	var handling, died, over bool
+	count := 0
+	die := func(what string, is bool) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if what == "insert" && !is {
+			handling = true
 		}
-		return nil
+		if !handling || died || over || is != after {
+			return nil
+		}
+		if count++; count < step {
+			return nil
+		}
+		at, died = what, true
+		first.die()
+		return store.ErrCut
 	}
 	first.hist.set(die)
 	w.mem.OnCall(func(_ context.Context, c store.Call) error {
-		if c.Client != "m1" || c.Op != "txn" {
+		if c.Client != "m1" || c.Op != "txn" && c.Op != "range" {
 			return nil
 		}
-		for at, part := range map[string]string{"effect": "/dispatch/n1/", "condition": "/nodes/n1", "delete": "/records/n1/"} {
-			if slices.ContainsFunc(c.Keys, func(k string) bool { return strings.Contains(k, part) }) {
-				if err := die(at, c.After); err != nil {
-					return err
-				}
-			}
+		what := c.Op
+		has := func(part string) bool {
+			return slices.ContainsFunc(c.Keys, func(k string) bool { return strings.Contains(k, part) })
 		}
-		return nil
+		switch {
+		case c.Op == "range":
+		case has("/config/global/A"):
+			what = "effects"
+		case has("/records/n1/"):
+			what = "delete"
+		}
+		return die(what, c.After)
 	})
 	second.run("first")
-	w.until("the first master is dead", died.Load)
-	code(t, second.SetConfig(w.ctx, "", "B", "a person's, who is quicker than the next leader"), "")
-	w.until("the second one leads", second.Leads)
-	w.recorded(2)
-	w.until("everything is handled", func() bool {
-		for _, r := range w.recorded(2) {
-			if !r.IsHandle {
-				return false
-			}
-		}
-		return true
+	handled := func() bool {
+		p, err := w.db.Records(w.ctx, job.RecordFilter{})
+		left, _ := w.admin.Records().Count(w.ctx)
+		return err == nil && len(p.Records) == 2 && p.Records[0].IsHandle && p.Records[1].IsHandle && left == 0
+	}
+	w.until("the first master is dead, or through", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		over = !died && handled()
+		return died || over
 	})
+	code(t, second.SetConfig(w.ctx, "", "B", "a person's, who is quicker than the next leader"), "")
+	deleted := second.DeleteConfig(w.ctx, "", "C")
+	if over {
+		return ""
+	}
+	w.until("the second one leads", second.Leads)
+	w.until("everything is handled", handled)
 	if got := n.started(); !slices.Equal(got, []int{1, 1}) {
 		t.Errorf("the two runs were started %v times", got)
 	}
@@ -88,9 +130,116 @@ func killedAt(w *world, step string, after bool) {
 	if c, err := w.admin.Config().Get(w.ctx, "", "B"); err != nil || !strings.HasPrefix(c.Value, "a person's") {
 		t.Errorf("what a person wrote later is overwritten: %v, %v", c, err)
 	}
+	list, err := second.Config(w.ctx, "")
+	if there := slices.ContainsFunc(list, func(c store.Config) bool { return c.Key == "C" }); err != nil || there != (deleted != nil) {
+		t.Errorf("deleted with %v, the configuration is %v, %v", deleted, list, err)
+	}
 	if n, err := w.admin.Nodes().Get(w.ctx, "n1"); err != nil || n.Conditions["Fresh"] != "yes" || n.Conditions["Clean"] != "no" {
 		t.Errorf("the conditions are %v, %v", n.Conditions, err)
 	}
+	return at
+}
+
+// What a record says of a node that a later one has told of, and of configuration that was deleted after it came, comes too late.
+// ancestor 48, ancestor 49
+func TestLateEffects(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		n := w.node("n1")
+		m.apply(task("a", "@daily", func(t *job.Task) { t.Allow = job.Allow{Config: []string{"*"}, Conditions: []string{"*"}} }))
+		code(t, m.SetConfig(w.ctx, "", "A", "a person's"), "")
+		m.hist.set(away)
+		r := firing(job.Ref("", "a"), "n1", time.Now().Truncate(time.Second))
+		r.Result = []byte(`{"global":{"A":"1","B":"1"},"conditions":[{"type":"Old","status":"1"},{"type":"New","status":"1"}]}`)
+		n.handOver(r)
+		code(t, m.DeleteConfig(w.ctx, "", "A"), "")
+		node, err := w.admin.Nodes().Get(w.ctx, "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		node.Conditions = map[string]string{"Old": "2"}
+		node.ConditionsAsOf = map[string]int64{"Old": 1 << 40}
+		if _, err := w.admin.Nodes().Put(w.ctx, node); err != nil {
+			t.Fatal(err)
+		}
+		m.hist.set(nil)
+		w.until("it is handled", func() bool { return w.recorded(1)[0].IsHandle })
+		list, err := m.Config(w.ctx, "")
+		if err != nil || len(list) != 1 || list[0].Key != "B" {
+			t.Errorf("the configuration is %v, %v", list, err)
+		}
+		node, err = w.admin.Nodes().Get(w.ctx, "n1")
+		if err != nil || node.Conditions["Old"] != "2" || node.Conditions["New"] != "1" {
+			t.Errorf("the conditions are %v, %v", node.Conditions, err)
+		}
+		// What was deleted is forgotten in the end, and can be set anew.
+		w.until("nothing waits", func() bool { n, err := w.admin.Records().Count(w.ctx); return err == nil && n == 0 })
+		time.Sleep(26 * time.Hour)
+		if _, err := w.admin.Config().Get(w.ctx, "", "A"); !job.IsNotFound(err) {
+			t.Errorf("it is remembered for ever: %v", err)
+		}
+		code(t, m.DeleteConfig(w.ctx, "", "A"), job.CodeNotFound)
+		code(t, m.SetConfig(w.ctx, "", "A", "2"), "")
+	})
+}
+
+// A leader that died between the effects of a record and history's note of them has left its mark: the next one only notes them.
+// ancestor 45
+func TestEffectsAreMarkedWithThem(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first := w.leader("m1")
+		n := w.node("n1")
+		first.apply(task("a", "@daily", func(t *job.Task) { t.Allow = job.Allow{Config: []string{"*"}} }))
+		r := firing(job.Ref("", "a"), "n1", time.Now().Truncate(time.Second))
+		r.Result = []byte(`{"global":{"A":"1"}}`)
+		first.hist.set(func(op string, _ bool) error {
+			if op == "mark" {
+				return store.ErrCut
+			}
+			return nil
+		})
+		n.handOver(r)
+		w.until("the effects have happened", func() bool { _, err := w.admin.Config().Get(w.ctx, "", "A"); return err == nil })
+		first.die()
+		if _, err := w.admin.Do(w.ctx, store.DeleteConfig("", "A", 0)); err != nil { // without a trace
+			t.Fatal(err)
+		}
+		w.leader("m2")
+		w.until("it is handled", func() bool { return w.recorded(1)[0].IsHandle })
+		if c, err := w.admin.Config().Get(w.ctx, "", "A"); !job.IsNotFound(err) {
+			t.Errorf("it happened again: %v, %v", c, err)
+		}
+		if got, err := w.db.Record(w.ctx, r.ID); err != nil || string(got.Result) != string(r.Result) {
+			t.Errorf("history has %s, %v", got.Result, err)
+		}
+	})
+}
+
+// A result that asks for more than one transaction takes gets it all the same, once.
+func TestManyEffects(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		n := w.node("n1")
+		m.apply(task("b", ""), task("a", "@daily", func(t *job.Task) { t.Allow = job.Allow{Config: []string{"*"}, Next: []string{"*"}} }))
+		r := firing(job.Ref("", "a"), "n1", time.Now().Truncate(time.Second))
+		res := job.Result{Global: map[string]string{}, NextTasks: []string{"b", "b"}}
+		for i := range 300 {
+			res.Global[fmt.Sprint("K", i)] = "v"
+		}
+		var err error
+		if r.Result, err = json.Marshal(res); err != nil {
+			t.Fatal(err)
+		}
+		n.works()
+		n.handOver(r)
+		w.until("both are handled", func() bool { rs := w.recorded(2); return rs[0].IsHandle && rs[1].IsHandle })
+		if list, err := m.Config(w.ctx, ""); err != nil || len(list) != 300 {
+			t.Errorf("%d values, %v", len(list), err)
+		}
+		if got := n.started(); !slices.Equal(got, []int{1}) {
+			t.Errorf("the next run was started %v times", got)
+		}
+	})
 }
 
 // ancestor 42, ancestor 43: history is away for minutes; records wait in etcd, and all arrive, once.

@@ -3,6 +3,8 @@ package master
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/rota-dev/rota/internal/engine"
@@ -75,108 +77,184 @@ func (m *Master) asked(ctx context.Context, run job.RunID, nodes []job.NodeID) (
 	return rec.Node, err == nil, err
 }
 
-// bringAbout lets effects happen. Each is idempotent by its name or its value. asOf are the revisions of the records, by id.
-func (m *Master) bringAbout(ctx context.Context, l *store.Leadership, actions []engine.Action, asOf map[string]int64) error {
-	var ops []store.Op
-	var configs []engine.SetConfig
-	conditions := map[job.NodeID][]engine.SetCondition{}
-	for _, a := range actions {
-		if c, ok := a.(engine.SetConfig); ok {
-			configs = append(configs, c)
-			continue
-		}
-		if c, ok := a.(engine.SetCondition); ok {
-			conditions[c.Node] = append(conditions[c.Node], c)
-			continue
-		}
-		for _, op := range m.ops(a) {
-			if err := op.Err(); err != nil {
-				m.Logger.Error("what a result asked for can't be written", "error", err)
+// due is a record that came at a revision, and what follows from it.
+type due struct {
+	rec     *job.ExecutionRecord
+	actions []engine.Action
+	rev     int64
+}
+
+// bringAbout lets what follows from records happen: for each record in one transaction with the mark that it has, so that it never
+// happens again, whoever leads and whatever was written since. What is more than one transaction takes happens piece by piece,
+// each idempotent by its name or its value, and is marked then.
+func (m *Master) bringAbout(ctx context.Context, l *store.Leadership, list []due) error {
+	for again := false; len(list) > 0; again = true {
+		var ops []store.Op
+		var of []due
+		for _, d := range list {
+			if again { // one of its dispatches may be there
+				var err error
+				if d.actions, err = m.notYet(ctx, d.actions); err != nil {
+					return err
+				}
+			}
+			effects, err := m.effectOps(ctx, d)
+			if err != nil {
+				return err
+			}
+			if len(effects) == 0 {
 				continue
 			}
-			ops = append(ops, op)
+			op := store.All(append(effects, store.MarkRecord(d.rec, d.rev, m.Now()))...)
+			if op.Err() != nil {
+				if err := m.apart(ctx, l, d); err != nil {
+					return err
+				}
+				continue
+			}
+			ops, of = append(ops, op), append(of, d)
 		}
-	}
-	if len(ops) > 0 {
-		if _, err := l.Do(ctx, ops...); err != nil {
+		done, err := l.Do(ctx, ops...)
+		if err != nil {
 			return err
 		}
-	}
-	for _, c := range configs {
-		if err := m.setConfig(ctx, l, c, asOf[c.Record]); err != nil {
-			return err
-		}
-	}
-	for node, list := range conditions {
-		if err := m.setConditions(ctx, l, node, list); err != nil {
-			return err
+		list = nil
+		for i, d := range of {
+			if done[i] {
+				continue
+			}
+			same, err := m.stands(ctx, d)
+			if err != nil {
+				return err
+			}
+			if same {
+				list = append(list, d)
+			}
 		}
 	}
 	return nil
 }
 
-// setConfig writes what a result says, unless somebody has written after the record came: so what happens again after a leader's
-// death does not undo what a person, or a later record, has set since.
-func (m *Master) setConfig(ctx context.Context, l *store.Leadership, c engine.SetConfig, asOf int64) error {
-	for {
-		old, err := m.store().Config().Get(ctx, c.Group, c.Key)
-		rev := int64(0)
-		switch {
-		case job.CodeOf(err) == job.CodeInvalid:
-			rev = store.Any // nobody can read it
-		case err != nil && !job.IsNotFound(err):
-			return err
-		case err == nil && cmp.Or(old.AsOf, old.Revision) >= asOf:
-			return nil
-		case err == nil:
-			rev = old.Revision
-		}
-		op := store.PutConfig(&store.Config{Group: c.Group, Key: c.Key, Value: c.Value, AsOf: asOf}, rev)
-		if err := op.Err(); err != nil {
-			m.Logger.Error("what a result asked for can't be written", "error", err)
-			return nil
-		}
-		done, err := l.Do(ctx, op)
-		if err != nil || done[0] {
-			return err
-		}
+// stands tells whether a record is still in etcd as it came. If not, what follows from it has happened and an answer was lost, or a
+// later version is on its way, which has effects of its own.
+func (m *Master) stands(ctx context.Context, d due) (bool, error) {
+	es, err := m.store().Records().First(ctx, 1, string(d.rec.Node), d.rec.ID)
+	if err != nil || len(es) == 0 {
+		return false, err
 	}
+	return es[0].Revision == d.rev, nil
 }
 
-// setConditions writes conditions into a node, whoever else writes to it. One that is gone has none.
-func (m *Master) setConditions(ctx context.Context, l *store.Leadership, id job.NodeID, list []engine.SetCondition) error {
+// apart lets what follows from a record happen in several transactions.
+func (m *Master) apart(ctx context.Context, l *store.Leadership, d due) error {
 	for {
-		n, err := m.store().Nodes().Get(ctx, string(id))
-		if job.IsNotFound(err) || job.CodeOf(err) == job.CodeInvalid {
-			m.Logger.Warn("the conditions of a node can't be kept", "node", id, "error", err)
-			return nil
-		}
+		ops, err := m.effectOps(ctx, d)
 		if err != nil {
 			return err
 		}
-		if n.Conditions == nil {
-			n.Conditions = map[string]string{}
-		}
-		changed := false
-		for _, c := range list {
-			if old, ok := n.Conditions[c.Type]; !ok || old != c.Status {
-				n.Conditions[c.Type], changed = c.Status, true
+		if len(ops) > 0 {
+			if _, err := l.Do(ctx, ops...); err != nil {
+				return err
 			}
 		}
-		op := store.PutNode(n)
-		if err := op.Err(); err != nil {
-			m.Logger.Error("the conditions of a node can't be written", "node", id, "error", err)
-			return nil
+		var values []engine.Action // of which somebody else may have written another version meanwhile
+		for _, a := range d.actions {
+			switch a.(type) {
+			case engine.SetConfig, engine.SetCondition:
+				values = append(values, a)
+			}
 		}
-		if !changed {
-			return nil
-		}
-		done, err := l.Do(ctx, op)
-		if err != nil {
-			return err
-		}
-		if done[0] {
-			return nil
+		if d.actions = values; len(ops) == 0 || len(values) == 0 {
+			break
 		}
 	}
+	_, err := l.Do(ctx, store.MarkRecord(d.rec, d.rev, m.Now()))
+	return err
+}
+
+// effectOps are the writes of what follows from a record, as things stand. What can't be written is left out.
+func (m *Master) effectOps(ctx context.Context, d due) ([]store.Op, error) {
+	var ops []store.Op
+	conditions := map[job.NodeID][]engine.SetCondition{}
+	for _, a := range d.actions {
+		var some []store.Op
+		switch a := a.(type) {
+		case engine.SetConfig:
+			op, err := m.configOp(ctx, a, d.rev)
+			if err != nil {
+				return nil, err
+			}
+			some = op
+		case engine.SetCondition:
+			conditions[a.Node] = append(conditions[a.Node], a)
+		default:
+			some = m.ops(a)
+		}
+		ops = m.writable(ops, some)
+	}
+	for _, id := range slices.Sorted(maps.Keys(conditions)) {
+		some, err := m.conditionsOp(ctx, id, conditions[id], d.rev)
+		if err != nil {
+			return nil, err
+		}
+		ops = m.writable(ops, some)
+	}
+	return ops, nil
+}
+
+func (m *Master) writable(ops, more []store.Op) []store.Op {
+	for _, op := range more {
+		if err := op.Err(); err != nil {
+			m.Logger.Error("what a result asked for can't be written", "error", err)
+			continue
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+// configOp writes what a result says, unless somebody has written, or deleted it, after the record came: so what is handled late does
+// not undo what a person, or a later record, has set since.
+func (m *Master) configOp(ctx context.Context, c engine.SetConfig, asOf int64) ([]store.Op, error) {
+	old, err := m.store().Config().Get(ctx, c.Group, c.Key)
+	rev := int64(0)
+	switch {
+	case job.CodeOf(err) == job.CodeInvalid:
+		rev = store.Any // nobody can read it
+	case err != nil && !job.IsNotFound(err):
+		return nil, err
+	case err == nil && cmp.Or(old.AsOf, old.Revision) >= asOf:
+		return nil, nil
+	case err == nil:
+		rev = old.Revision
+	}
+	return []store.Op{store.PutConfig(&store.Config{Group: c.Group, Key: c.Key, Value: c.Value, AsOf: asOf}, rev)}, nil
+}
+
+// conditionsOp writes conditions into a node, but for those that a later record has set. A node that is gone has none.
+func (m *Master) conditionsOp(ctx context.Context, id job.NodeID, list []engine.SetCondition, asOf int64) ([]store.Op, error) {
+	n, err := m.store().Nodes().Get(ctx, string(id))
+	if job.IsNotFound(err) || job.CodeOf(err) == job.CodeInvalid {
+		m.Logger.Warn("the conditions of a node can't be kept", "node", id, "error", err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.Conditions == nil {
+		n.Conditions = map[string]string{}
+	}
+	if n.ConditionsAsOf == nil {
+		n.ConditionsAsOf = map[string]int64{}
+	}
+	changed, came := false, maps.Clone(n.ConditionsAsOf)
+	for _, c := range list {
+		if came[c.Type] < asOf {
+			n.Conditions[c.Type], n.ConditionsAsOf[c.Type], changed = c.Status, asOf, true
+		}
+	}
+	if !changed {
+		return nil, nil
+	}
+	return []store.Op{store.PutNode(n)}, nil
 }

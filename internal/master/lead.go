@@ -47,6 +47,7 @@ func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 	wg.Go(func() { m.tellClock(ctx, l) })
 	wg.Go(func() { m.learn(ctx, t) })
 	wg.Go(func() { m.learnBackfills(ctx) })
+	wg.Go(func() { m.sweepConfig(ctx, l) })
 	m.plan(ctx, t)
 	cancel()
 }

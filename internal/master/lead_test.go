@@ -2,6 +2,7 @@ package master_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -66,7 +67,7 @@ func TestStaleLeaderIsRefused(t *testing.T) {
 			if c.Op == "keepalive" && stopped.Load() {
 				return store.ErrCut
 			}
-			if c.Op == "txn" && len(c.Keys) == 1 && strings.HasSuffix(c.Keys[0], "config/global/A") {
+			if c.Op == "txn" && slices.ContainsFunc(c.Keys, func(k string) bool { return strings.HasSuffix(k, "config/global/A") }) {
 				if !c.After {
 					stopped.Store(true)
 					<-woken

@@ -37,6 +37,12 @@ type world struct {
 func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
 	t.Parallel()
+	synctestWorld(t, f)
+}
+
+// synctestWorld is inWorld for a test whose turn has come.
+func synctestWorld(t *testing.T, f func(w *world)) {
+	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		mem := store.NewMemory(store.MemoryOptions{})

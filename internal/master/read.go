@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
@@ -287,7 +288,7 @@ func (m *Master) Config(ctx context.Context, group string) ([]store.Config, erro
 	}
 	list := []store.Config{}
 	for _, c := range all {
-		if group == "" || c.Group == group {
+		if (group == "" || c.Group == group) && c.DeletedAt.IsZero() {
 			one := *c
 			one.AsOf = 0 // the masters' own
 			list = append(list, one)
@@ -302,9 +303,48 @@ func (m *Master) SetConfig(ctx context.Context, group, key, value string) error 
 	return err
 }
 
-// DeleteConfig removes a value.
+// DeleteConfig removes a value. What is left in its place says when, for the results of runs from before that.
 func (m *Master) DeleteConfig(ctx context.Context, group, key string) error {
-	return m.store().Config().Delete(ctx, 0, group, key)
+	for {
+		old, err := m.store().Config().Get(ctx, group, key)
+		switch {
+		case job.CodeOf(err) == job.CodeInvalid:
+			return m.store().Config().Delete(ctx, 0, group, key) // nobody can read it
+		case err != nil:
+			return err
+		case !old.DeletedAt.IsZero():
+			return job.Errorf(job.CodeNotFound, "there is no configuration %s", key)
+		}
+		done, err := m.store().Do(ctx, store.PutConfig(&store.Config{Group: group, Key: key, DeletedAt: m.Now().UTC()}, old.Revision))
+		if err != nil || done[0] {
+			return err
+		}
+	}
+}
+
+// keepDeleted is how long it is remembered that a value was deleted.
+const keepDeleted = 24 * time.Hour
+
+// sweepConfig forgets what was deleted long ago, once no record waits any more that may be older than that.
+func (m *Master) sweepConfig(ctx context.Context, l *store.Leadership) {
+	for sleep(ctx, time.Hour) {
+		all, _, err := m.store().Config().List(ctx)
+		if err != nil {
+			continue
+		}
+		var ops []store.Op
+		for _, c := range all {
+			if !c.DeletedAt.IsZero() && m.Now().Sub(c.DeletedAt) >= keepDeleted {
+				ops = append(ops, store.DeleteConfig(c.Group, c.Key, c.Revision))
+			}
+		}
+		if n, err := m.store().Records().Count(ctx); len(ops) == 0 || err != nil || n > 0 {
+			continue
+		}
+		if _, err := l.Do(ctx, ops...); err != nil {
+			m.Logger.Warn("deleted configuration is kept for longer", "error", err)
+		}
+	}
 }
 
 // Status sums up the whole.

@@ -302,7 +302,7 @@ func (v *view) backfill(parts []string, b *job.Backfill, _ store.Event[job.Backf
 }
 
 func (v *view) config(parts []string, c *store.Config, _ store.Event[store.Config]) {
-	if c == nil {
+	if c == nil || !c.DeletedAt.IsZero() {
 		v.state.Apply(engine.ConfigDeleted{Group: parts[0], Key: parts[1]})
 		return
 	}
