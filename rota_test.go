@@ -255,3 +255,54 @@ func TestTheExampleRuns(t *testing.T) {
 		t.Errorf("%v %s", err, out)
 	}
 }
+
+// A handler can't outlive its program: where that ends, the handler's context does, and the run is on record as killed by it, for the next life to
+// hand over.
+func TestAHandlerEndsWithItsProgram(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	life := func(begun chan<- struct{}) (*client.Client, func()) {
+		s := rota.NewServer(rota.ServerOptions{NodeOptions: rota.NodeOptions{Name: "first", Dir: dir}, Listen: "127.0.0.1:0"})
+		s.Handle("wait", func(ctx context.Context, _ *rota.Run) error {
+			close(begun)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan error, 1)
+		go func() { over <- s.Run(ctx) }()
+		select {
+		case <-s.Ready():
+		case err := <-over:
+			t.Fatal(err)
+		}
+		cl, err := s.Client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cl, func() {
+			cl.Close()
+			cancel()
+			if err := <-over; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	begun := make(chan struct{})
+	cl, end := life(begun)
+	if _, err := cl.ApplyFile(t.Context(), "t.yaml", []byte("tasks:\n- {name: wait, handler: wait}"), client.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := cl.Run(t.Context(), client.RunRequest{Task: job.Ref("", "wait")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	end()
+	cl, end = life(make(chan struct{}))
+	defer end()
+	v, err := cl.WaitRun(t.Context(), a.Runs[0].Run)
+	if err != nil || v.Record == nil || v.Record.Outcome != job.Killed || !strings.HasPrefix(v.Record.Reason, "killed by the agent's stop") || v.Record.EndedBy != job.EndedByKill {
+		t.Errorf("%+v %v", v, err)
+	}
+}

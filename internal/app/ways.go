@@ -57,7 +57,7 @@ func (s *Server) openWays(command job.Runner, logs *runlog.Dir) *ways.Runner {
 	}
 	w := ways.New(o)
 	s.opened("other ways to run", func() error {
-		w.KillAll("the stop of the agent") // an agent may leave its runs to the next one, but these can't outlive the process
+		w.KillAll("the agent's stop") // those whose end nobody waited for
 		return w.Close()
 	})
 	return w

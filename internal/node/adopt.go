@@ -227,12 +227,12 @@ func (r *run) regain(x job.Execution) {
 	}
 }
 
-// leaveRuns lets what runs go on without the agent: the next life takes it up. What has no process ends with this one.
+// leaveRuns lets what runs go on without the agent: the next life takes it up.
 func (c *core) leaveRuns() {
 	close(c.a.leaving)
 	for _, r := range c.runs {
 		r.mu.Lock()
-		stays := r.started && (r.exec == nil || r.exec.Pid() != 0)
+		stays := r.started // what has no process ends with this one: see watch
 		r.mu.Unlock()
 		if !stays {
 			r.kill(stopCause)

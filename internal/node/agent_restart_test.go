@@ -368,3 +368,30 @@ func (undead) Publish()                      {}
 func (undead) Progress() <-chan job.Progress { return nil }
 func (u undead) Done() <-chan struct{}       { return u.end }
 func (undead) Exit() job.Exit                { return job.Exit{Outcome: job.Killed} }
+
+// A stop that leaves commands to the next life ends first what has no process, also a run that only just begins: nobody could take it up.
+func TestAStopThatLeavesRunsEndsThoseWithoutAProcess(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.prepare("n1", "")
+		begins, begin := make(chan struct{}), make(chan struct{})
+		a.runner.nextPid = -1 // the first execution has no process
+		a.runner.refuse = func(job.Exec) error {
+			close(begins)
+			<-begin
+			return nil
+		}
+		a.runner.behave = func(x *doubleExec) { x.takes(time.Hour) }
+		a.run()
+		run := w.ask(newJob(t, "a", ""), "one")
+		<-begins
+		a.LeaveRuns()
+		a.cancel()
+		synctest.Wait() // it leaves
+		close(begin)
+		<-a.done
+		w.start("n1", a.Dir)
+		if rec := w.record(run); rec.Outcome != job.Killed || rec.Reason != "killed by "+stopCause || rec.EndTime.Sub(rec.BeginTime) >= a.StopGrace {
+			t.Errorf("%+v", rec)
+		}
+	})
+}

@@ -194,9 +194,6 @@ func (r *run) attend(x job.Execution, begin time.Time, attempt int) job.Exit {
 // watch waits for the end of an execution and shows its progress meanwhile, once a second at most, where its process is known.
 // It tells whether that came before the agent leaves what runs.
 func watch(x job.Execution, p *job.Process, s *store.Session, leaving <-chan struct{}) (ended bool) {
-	if x.Pid() == 0 {
-		leaving = nil // it ends with this process
-	}
 	all := x.Progress()
 	news := all
 	var pause <-chan time.Time
@@ -205,6 +202,11 @@ func watch(x job.Execution, p *job.Process, s *store.Session, leaving <-chan str
 		case <-x.Done():
 			return true
 		case <-leaving:
+			if x.Pid() == 0 { // it can't outlive this process, and is ended before it
+				x.Kill(stopCause)
+				leaving = nil
+				continue
+			}
 			select {
 			case <-x.Done():
 				return true
@@ -265,6 +267,7 @@ func (r *run) scope() job.Scope {
 			s.Params = map[string]string{}
 		}
 		maps.Copy(s.Params, r.dispatch.Params)
+		s.Data = r.dispatch.Data
 		if s.Instant.IsZero() {
 			s.Instant = r.dispatch.RequestedAt
 		}
@@ -277,6 +280,9 @@ func (r *run) environment(attempt int) []string {
 	env := []string{
 		"ROTA_TASK=" + r.job.Name, "ROTA_GROUP=" + r.job.Group, "ROTA_JOB=" + r.job.ID, "ROTA_RUN=" + string(r.id),
 		"ROTA_NODE=" + string(r.a.ID), "ROTA_ATTEMPT=" + strconv.Itoa(attempt),
+	}
+	if r.dispatch != nil && r.dispatch.Execution != "" {
+		env = append(env, "ROTA_EXECUTION="+r.dispatch.Execution)
 	}
 	if !r.instant.IsZero() {
 		env = append(env, "ROTA_INSTANT="+r.instant.UTC().Format(time.RFC3339))

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,6 +86,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "start": start, "stop": stop, "kill9": kill9, "interrupt2": interruptTwice, "until": until,
 			"freeport": freePort, "log": showLog, "logged": awaitLog, "hup": hangUp, "etcdput": etcdPut, "etcdget": etcdGet,
+			"slowserver": slowServer,
 		},
 	})
 }
@@ -127,6 +129,26 @@ func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], l.Addr().String())
 	ts.Check(l.Close())
+}
+
+// slowserver NAME sets a variable to the URL of a server that answers at /ok, and never at any other path.
+func slowServer(ts *testscript.TestScript, _ bool, args []string) {
+	over := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/ok" {
+			fmt.Fprintln(w, "here I am")
+			return
+		}
+		select {
+		case <-q.Context().Done():
+		case <-over:
+		}
+	}))
+	ts.Defer(func() {
+		close(over)
+		s.Close()
+	})
+	ts.Setenv(args[0], s.URL)
 }
 
 // etcdput KEY VALUE writes into the etcd at $ETCD as any program could.
