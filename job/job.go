@@ -45,6 +45,7 @@ type Job struct {
 	RetryBackoff float64           `json:"retry_backoff,omitempty"`
 	RetryMax     int               `json:"retry_max,omitempty"` // seconds
 	Concurrency  int               `json:"concurrency,omitempty"`
+	Parallel     int               `json:"parallel,omitempty"` // of a step that fans out: so many runs of it, where that is more than Concurrency
 	Overlap      Overlap           `json:"overlap,omitempty"`
 	Catchup      Catchup           `json:"catchup,omitempty"`
 	Deadline     int64             `json:"deadline,omitempty"` // seconds
@@ -60,6 +61,7 @@ type Job struct {
 	Config       map[string]string `json:"config,omitempty"`     // the configuration that its values name
 	Params       map[string]string `json:"params,omitempty"`     // the defaults of its parameters
 	Past         []Era             `json:"past,omitempty"`       // when other rules were in force, for what was due by them
+	Waits        []string          `json:"waits,omitempty"`      // what it depends on and has not: until that succeeds its instants are skipped here
 	Stamp        string            `json:"stamp,omitempty"`      // of the inputs of the decision; see package engine
 }
 
@@ -308,7 +310,7 @@ func (j *Job) Clone() *Job {
 	c := *j
 	c.Envs, c.Argv, c.Candidates = slices.Clone(j.Envs), slices.Clone(j.Argv), slices.Clone(j.Candidates)
 	c.HTTP, c.SSH, c.Input = j.HTTP.clone(), j.SSH.clone(), slices.Clone(j.Input)
-	c.Params = maps.Clone(j.Params)
+	c.Params, c.Waits = maps.Clone(j.Params), slices.Clone(j.Waits)
 	c.Config, c.Rules, c.Past = maps.Clone(j.Config), j.Rules.clone(), cloneEras(j.Past)
 	if j.Scheduler != nil {
 		s := *j.Scheduler

@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 )
@@ -45,9 +46,17 @@ type ExecutionRecord struct {
 	Result          json.RawMessage `json:"result,omitempty"`
 	ResultError     string          `json:"result_error,omitempty"` // why there is no result although it handed something back
 	Usage           *Usage          `json:"usage,omitempty"`
-	Cause           string          `json:"cause,omitempty"`      // what asked for it: a person, a record
-	Session         string          `json:"session,omitempty"`    // of the agent that ran it
-	Generation      int64           `json:"generation,omitempty"` // of the task
+	// Effects tells what came of the result that is not to be seen elsewhere: what it asked for and may not have, or can't be done.
+	Effects    []string          `json:"effects,omitempty"`
+	Execution  string            `json:"execution,omitempty"`  // of its group, of which it is a step's run
+	Params     map[string]string `json:"params,omitempty"`     // of the dispatch that it is the record of
+	Cause      string            `json:"cause,omitempty"`      // what asked for it: a person, a record
+	Session    string            `json:"session,omitempty"`    // of the agent that ran it
+	Generation int64             `json:"generation,omitempty"` // of the task
+
+	// Owed are the instants themselves where a master tells of a node that is away: should the node have had to do with one of them
+	// after all, its own word counts, and the instant leaves this record.
+	Owed []Stretch `json:"owed,omitempty"`
 }
 
 // Attempt is one execution within a firing that did not settle it.
@@ -93,6 +102,9 @@ func (r *ExecutionRecord) Instants() int {
 
 // Covers tells whether the record accounts for an instant of its task.
 func (r *ExecutionRecord) Covers(instant time.Time) bool {
+	if len(r.Owed) > 0 {
+		return slices.ContainsFunc(r.Owed, func(s Stretch) bool { return s.Has(instant) })
+	}
 	if r.Until.IsZero() {
 		return r.Instant.Equal(instant)
 	}
@@ -111,6 +123,8 @@ func (r *ExecutionRecord) Duration() time.Duration {
 func (r *ExecutionRecord) Clone() ExecutionRecord {
 	c := *r
 	c.Attempts, c.Result, c.OutputParts = slices.Clone(r.Attempts), slices.Clone(r.Result), slices.Clone(r.OutputParts)
+	c.Effects, c.Params = slices.Clone(r.Effects), maps.Clone(r.Params)
+	c.Owed = slices.Clone(r.Owed)
 	if r.ExitCode != nil {
 		code := *r.ExitCode
 		c.ExitCode = &code

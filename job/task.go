@@ -59,9 +59,18 @@ type Task struct {
 	ResultFrom  Stream   `json:"result_from,omitempty"` // the stream whose last JSON object is the result; empty: ROTA_RESULT alone
 	Limits      Limits   `json:"limits,omitzero"`       // of each attempt
 
-	Depends []Depend `json:"depends,omitempty"`
+	Depends []Depend `json:"depends,omitempty"` // what must have succeeded before it runs
+	Passive bool     `json:"passive,omitempty"` // it starts only when it is asked for, or a task that depends on it needs it
 	Allow   Allow    `json:"allow,omitzero"`
 	Notify  []Notify `json:"notify,omitempty"`
+	// LateAfter is for how long a run may go on before people are told that it is late; 0: three times what nearly all of its runs
+	// took, once there are ten.
+	LateAfter Duration `json:"late_after,omitempty"`
+
+	When         string `json:"when,omitempty"`          // as a step of its group: whether it runs, an [Expression]
+	ForEach      string `json:"foreach,omitempty"`       // it runs for each item of a list, an [Expression]
+	AllowFailure bool   `json:"allow_failure,omitempty"` // its failure fails nothing else
+	MaxParallel  int    `json:"max_parallel,omitempty"`  // so many of its runs at once; 0: as its group has it
 }
 
 // DST says what becomes of fixed times when clocks change; the zero value is cron's own way.
@@ -70,32 +79,12 @@ type DST struct {
 	Overlap string `json:"overlap,omitempty"` // once (default); twice
 }
 
-// Depend names a task that must have succeeded first.
-type Depend struct {
-	Task     string         `json:"task"`
-	Strategy DependStrategy `json:"strategy,omitempty"`
-}
-
-// DependStrategy says where a dependency must have succeeded.
-type DependStrategy string
-
-// The strategies.
-const (
-	SameNode    DependStrategy = "same-node"
-	AtLeastOnce DependStrategy = "at-least-once"
-)
-
 // Allow is what a run's result may do; patterns are those of path.Match.
 type Allow struct {
 	Config     []string `json:"config,omitempty"`
 	Next       []string `json:"next,omitempty"`
 	Conditions []string `json:"conditions,omitempty"`
-}
-
-// Notify asks for a message on outcomes.
-type Notify struct {
-	On []string `json:"on"`
-	To string   `json:"to"`
+	Groups     []string `json:"groups,omitempty"`
 }
 
 // Ref is the task's reference.
@@ -132,6 +121,12 @@ func (t *Task) Complete() {
 	}
 	if where, err := ParseSelector(t.Where); err == nil {
 		t.Where = where.String()
+	}
+	t.Depends = slices.Clone(t.Depends)
+	for i := range t.Depends {
+		if t.Depends[i].Strategy == "" {
+			t.Depends[i].Strategy = AtLeastOnce
+		}
 	}
 }
 

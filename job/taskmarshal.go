@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -79,6 +80,12 @@ func (t *Task) omitDefaults() {
 	}
 	if t.OnLost == LostRecord {
 		t.OnLost = ""
+	}
+	t.Depends = slices.Clone(t.Depends)
+	for i := range t.Depends {
+		if t.Depends[i].Strategy == AtLeastOnce {
+			t.Depends[i].Strategy = ""
+		}
 	}
 }
 

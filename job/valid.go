@@ -66,6 +66,8 @@ func (t *Task) check(f *Faults, prefix string) {
 	}
 	if err := CheckName("group", t.Group); err != nil {
 		f.AddError(prefix+"group", err)
+	} else if t.Group == MonitorGroup {
+		f.AddHint(prefix+"group", "choose another name", "group %s is that of the records of monitors", t.Group)
 	}
 	checkText(f, prefix+"description", t.Description, maxDescription)
 	if n := t.countValues(); n > maxValues {
@@ -79,6 +81,7 @@ func (t *Task) check(f *Faults, prefix string) {
 	t.checkPlaces(f, prefix)
 	t.checkLimits(f, prefix)
 	t.checkFollowing(f, prefix)
+	t.checkStep(f, prefix)
 }
 
 func (t *Task) checkTimer(f *Faults, prefix string) {
@@ -198,7 +201,7 @@ func (t *Task) checkLimits(f *Faults, prefix string) {
 		path string
 		d    Duration
 	}{
-		{"timeout", t.Timeout}, {"grace", t.Grace}, {"deadline", t.Deadline}, {"jitter", t.Jitter},
+		{"timeout", t.Timeout}, {"late_after", t.LateAfter}, {"grace", t.Grace}, {"deadline", t.Deadline}, {"jitter", t.Jitter},
 		{"retry.interval", t.Retry.Interval}, {"retry.max", t.Retry.Max},
 	} {
 		checkDuration(f, prefix+d.path, d.d)
@@ -235,17 +238,12 @@ func (r Retry) check(f *Faults, prefix string) {
 
 // checkFollowing checks what the end of a run may bring about.
 func (t *Task) checkFollowing(f *Faults, prefix string) {
-	// ancestor 26: what is not carried out is refused, not silently taken as satisfied
-	if len(t.Depends) > 0 {
-		f.AddHint(prefix+"depends", "remove it", "depends is not available in this version yet")
-	}
-	if len(t.Notify) > 0 {
-		f.AddHint(prefix+"notify", "remove it", "notify is not available in this version yet")
-	}
+	t.checkDepends(f, prefix)
+	checkNotify(f, prefix, t.Notify)
 	for _, a := range [...]struct {
 		path     string
 		patterns []string
-	}{{"config", t.Allow.Config}, {"next", t.Allow.Next}, {"conditions", t.Allow.Conditions}} {
+	}{{"config", t.Allow.Config}, {"next", t.Allow.Next}, {"conditions", t.Allow.Conditions}, {"groups", t.Allow.Groups}} {
 		at := prefix + "allow." + a.path
 		if len(a.patterns) > maxPatterns {
 			f.Add(at, "there are %d patterns, at most %d are allowed", len(a.patterns), maxPatterns)

@@ -92,8 +92,11 @@ const maxPlaced = 10_000
 func (s *State) Plan(now time.Time) []Action {
 	actions := s.place(now)
 	actions = append(actions, s.failDispatches(now)...)
+	actions = append(actions, s.starts(now)...)
 	actions = append(actions, s.replacements(now)...)
 	actions = append(actions, s.advanceBackfills(now)...)
+	actions = append(actions, s.fireGroups(now)...)
+	actions = append(actions, s.advanceExecutions(now)...)
 	return append(actions, s.audit(now)...)
 }
 

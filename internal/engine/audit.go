@@ -179,10 +179,11 @@ func (s *State) settleGap(t *task, first, to, now time.Time) (Action, time.Time)
 		return nil, time.Time{} // it runs, or its record is on the way
 	}
 	paused, still := t.entry.PausedFor(first), t.entry.Paused
+	waited := s.waitedFor(t, first)
 	c := s.closing(t)
 	last, wake, count := time.Time{}, time.Time{}, 0
 	for i := first; count < maxWalk && !i.IsZero() && !i.After(to); i = t.after(i) {
-		if t.entry.PausedFor(i) != paused || a.claimedAt(i.Unix()) || a.covered(i.Unix()) {
+		if t.entry.PausedFor(i) != paused || a.claimedAt(i.Unix()) || a.covered(i.Unix()) || !i.Equal(first) && s.waitedFor(t, i) != waited {
 			break
 		}
 		if !paused {
@@ -201,6 +202,9 @@ func (s *State) settleGap(t *task, first, to, now time.Time) (Action, time.Time)
 		return nil, wake
 	}
 	rec := s.gapRecord(t, first, paused, now)
+	if !paused && waited != "" {
+		rec.Outcome, rec.Reason = job.Skipped, waited
+	}
 	if count > 1 {
 		// The id is not that of the first instant's own record, which could take the place of all the others.
 		rec.ID = string(job.CauseID("instants "+job.FormatInstant(first)+" "+job.FormatInstant(last), t.ref.String()))

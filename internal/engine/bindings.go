@@ -43,6 +43,8 @@ func (s *State) adopt(t *task) {
 		s.limited[t] = struct{}{}
 	}
 	s.setNames(t, entry.Task.ConfigNames())
+	s.setDepends(t, entry.Task.Depends)
+	s.changed(t)
 	s.dirty(t)
 	s.rouse(t)
 }
@@ -52,6 +54,7 @@ func (e TaskDeleted) apply(s *State) {
 		s.vacate(t)
 		t.written, t.unreadable = nil, false
 		s.setCalendars(t, nil)
+		s.changed(t)
 		s.dirty(t)
 		s.rouse(t)
 		s.forget(t)
@@ -63,11 +66,13 @@ func (e TaskUnreadable) apply(s *State) {
 	s.vacate(t)
 	t.written, t.unreadable = nil, true
 	s.setCalendars(t, nil)
+	s.changed(t)
 }
 
 // vacate takes the entry away.
 func (s *State) vacate(t *task) {
 	s.setNames(t, nil)
+	s.setDepends(t, nil)
 	delete(s.limited, t)
 	t.entry, t.rule, t.stamp, t.lacks = nil, nil, 0, ""
 }
@@ -92,6 +97,7 @@ func (e NodePut) apply(s *State) {
 	old := n.node
 	n.node = e.Node
 	delete(s.unreadable, n.id)
+	s.came[n.id] = struct{}{}
 	if old != nil && old.Cordoned == e.Node.Cordoned && maps.Equal(old.Labels, e.Node.Labels) && maps.Equal(old.Conditions, e.Node.Conditions) {
 		return
 	}
@@ -150,6 +156,7 @@ func (e NodeOnline) apply(s *State) {
 		n.changed = e.At
 	}
 	n.presence = e.Presence
+	s.came[n.id] = struct{}{}
 	s.arrived = true
 	delete(s.departed, e.Presence.Node)
 }
@@ -176,6 +183,7 @@ func (e JobPut) apply(s *State) {
 	if t.entry == nil || t.jobs[e.Job.NodeID].stamp != t.stamp {
 		s.dirty(t)
 	}
+	s.placedOn(t, e.Job.NodeID)
 }
 
 // bind notes a job. Of its strings only the hash is kept, and that of nodes unknown.

@@ -14,6 +14,7 @@ import (
 type checks struct {
 	w     *world
 	lives map[job.TaskRef]*life
+	runs  map[job.RunID]int
 	wrong []string
 }
 
@@ -293,6 +294,7 @@ const (
 var bugs = []bug{
 	settleIgnoresClaims, settleDropsTheRecord, floorTooHigh, claimsBelowTheFloor, forgetsHistory, forgetsLost, forgetsJobs,
 	forgetsDeletions, cutsCandidates, forgetsEras, forgetsKinds, forgetsRanges,
+	forgetsStarts, keepsWaiting, forgetsSuccess,
 }
 
 // bend changes an action as the bug would; nil: it is not carried out.

@@ -22,11 +22,10 @@ type Request struct {
 	Cause   string // who or what asks
 	Attempt int
 	Force   bool // an onlyonce task runs although it has succeeded
-	// Succeeded are the nodes on which an onlyonce task has succeeded.
-	Succeeded []job.NodeID
 
-	wait bool // for a node that is offline, until the run may not start any more
-	anew bool // choose although it was asked for before
+	again bool // what the task depends on was met already
+	wait  bool // for a node that is offline, until the run may not start any more
+	anew  bool // choose although it was asked for before
 }
 
 // StartWithin is how long a run that was asked for may wait for its start.
@@ -49,7 +48,7 @@ func (s *State) Dispatch(r Request, now time.Time) ([]*job.Dispatch, []NotRun, e
 	if t == nil || t.entry == nil {
 		return nil, nil, job.Errorf(job.CodeNotFound, "there is no task %s", r.Task)
 	}
-	on, not, err := s.choose(t, r)
+	on, not, err := s.choose(t, r, now)
 	if err != nil {
 		return nil, not, err
 	}
@@ -81,7 +80,7 @@ func (t *task) chooses(r Request) bool {
 func (t *task) runOf(r Request) job.RunID { return job.CauseID(r.Key, t.ref.String()) }
 
 // choose picks the nodes of a request.
-func (s *State) choose(t *task, r Request) (on []job.NodeID, not []NotRun, err error) {
+func (s *State) choose(t *task, r Request, now time.Time) (on []job.NodeID, not []NotRun, err error) {
 	want := r.Nodes
 	if len(want) == 0 {
 		want = slices.Sorted(maps.Keys(t.jobs))
@@ -100,6 +99,8 @@ func (s *State) choose(t *task, r Request) (on []job.NodeID, not []NotRun, err e
 	for _, id := range want {
 		if why := s.whyNot(t, id, r); why != "" {
 			not = append(not, NotRun{Node: id, Reason: why})
+		} else if unmet := s.unmet(t, id, now); len(unmet) > 0 && !r.again {
+			not = append(not, NotRun{Node: id, Reason: waitsFor(unmet), Waits: true})
 		} else {
 			on = append(on, id)
 		}
@@ -109,7 +110,11 @@ func (s *State) choose(t *task, r Request) (on []job.NodeID, not []NotRun, err e
 		for _, n := range not {
 			why = append(why, fmt.Sprintf("%s: %s", n.Node, n.Reason))
 		}
-		return nil, not, job.Errorf(job.CodeUnavailable, "no node can run %s now (%s)", t.ref, strings.Join(why, "; "))
+		code := job.CodeUnavailable
+		if t.entry.Task.Mode == job.OnlyOnce && t.learned() && !slices.ContainsFunc(not, func(n NotRun) bool { return s.ranOnce(t, n.Node) == "" || r.Force }) {
+			code = job.CodeConflict
+		}
+		return nil, not, job.Errorf(code, "no node can run %s now (%s)", t.ref, strings.Join(why, "; "))
 	}
 	if t.chooses(r) {
 		on = []job.NodeID{s.leastLoaded(on, r.Key)}
@@ -132,8 +137,8 @@ func (s *State) whyNot(t *task, id job.NodeID, r Request) string {
 		return "it is offline"
 	case n.node != nil && n.node.Cordoned && len(r.Nodes) == 0:
 		return "it is cordoned"
-	case t.entry.Task.Mode == job.OnlyOnce && !r.Force && slices.Contains(r.Succeeded, id):
-		return "it has succeeded there, and runs only once"
+	case t.entry.Task.Mode == job.OnlyOnce && !r.Force:
+		return s.ranOnce(t, id)
 	}
 	return ""
 }
@@ -192,6 +197,8 @@ func (s *State) fate(d *job.Dispatch, now time.Time) (job.Outcome, string) {
 		return "", "" // its node, alive, says how it ended, also after a restart
 	case d.Backfill != "" && s.cancelled(d.Backfill):
 		return job.Skipped, "its backfill was cancelled before it started"
+	case d.Execution != "" && s.halted(d.Execution):
+		return job.Skipped, "its execution was ended before it started"
 	case gone && !waits(d.Trigger):
 		return job.Missed, fmt.Sprintf("node %s went away before it started", d.Node)
 	case !d.NotAfter.IsZero() && now.Sub(d.NotAfter) > s.lease:
@@ -213,6 +220,6 @@ func DispatchRecord(d *job.Dispatch, now time.Time, outcome job.Outcome, reason 
 		begin = d.Started.At
 	}
 	rec := job.CreateExecutionRecord(d.Job, d.Run, begin, now, outcome, reason)
-	rec.Instant, rec.Trigger, rec.Cause, rec.Attempt = d.Instant, d.Trigger, d.Cause, d.Attempt
+	rec.Instant, rec.Trigger, rec.Cause, rec.Attempt, rec.Params, rec.Execution = d.Instant, d.Trigger, d.Cause, d.Attempt, d.Params, d.Execution
 	return rec
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -16,9 +17,15 @@ import (
 func (s *State) React(rec *job.ExecutionRecord, now time.Time) (actions []Action, refused []string) {
 	t := s.tasks[rec.Ref()]
 	if t == nil || t.entry == nil {
-		return nil, nil
+		if len(rec.Result) > 0 {
+			refused = []string{"its task is gone, or can't be read: its result brings nothing about"}
+		}
+		return nil, refused
 	}
-	if rec.Outcome == job.Lost && t.entry.Task.OnLost == job.LostRerun {
+	if a := s.ended(t, rec, now); a != nil {
+		actions = append(actions, a)
+	}
+	if rec.Outcome == job.Lost && t.entry.Task.OnLost == job.LostRerun && rec.Trigger != job.TriggerGroup { // which its execution does
 		actions = append(actions, s.rerun(t, rec, now)...)
 	}
 	if len(rec.Result) == 0 {
@@ -41,7 +48,7 @@ func (s *State) rerun(t *task, rec *job.ExecutionRecord, now time.Time) []Action
 	}
 	r := Request{
 		Task: t.ref, Key: "rerun/" + rec.ID, Trigger: job.TriggerRetry, Cause: "lost run " + rec.ID, Attempt: max(rec.Attempt, 1) + 1,
-		Force: true, wait: true,
+		Params: rec.Params, Force: true, again: true, wait: true,
 	}
 	if rec.Trigger == job.TriggerBackfill {
 		r.Trigger = job.TriggerBackfill // what it makes up for is not what its timer brought about
@@ -64,6 +71,13 @@ func creations(dispatches []*job.Dispatch, instant time.Time) []Action {
 	}
 	return actions
 }
+
+// The types of a result; none is as good as check.
+const (
+	ResultCheck   = "check"
+	ResultInstall = "install"
+	ResultCommon  = "common"
+)
 
 // carryOut does what a result asks for, within what its task allows.
 func (s *State) carryOut(t *task, rec *job.ExecutionRecord, res *job.Result, now time.Time) (actions []Action, refused []string) {
@@ -90,6 +104,17 @@ func (s *State) carryOut(t *task, rec *job.ExecutionRecord, res *job.Result, now
 			set(g, k, res.Config[g][k])
 		}
 	}
+	// As it was in Rainbond: what a check or an install finds out is said of its node, what a common task tells is not.
+	switch res.Type {
+	case "", ResultCheck, ResultInstall:
+	case ResultCommon:
+		for _, c := range res.Conditions {
+			refused = append(refused, "condition "+c.Type+": a result of type common says nothing of its node; let it be of type check or install")
+		}
+		res.Conditions = nil
+	default:
+		refused = append(refused, fmt.Sprintf("type %q: not known; want check, install or common", res.Type))
+	}
 	for _, c := range res.Conditions {
 		if rec.Node == "" || job.CheckName("condition", c.Type) != nil || !allowed(allow.Conditions, c.Type) {
 			refused = append(refused, "condition "+c.Type+": not in allow.conditions")
@@ -104,7 +129,12 @@ func (s *State) carryOut(t *task, rec *job.ExecutionRecord, res *job.Result, now
 		}
 	}
 	for _, g := range res.NextGroups {
-		refused = append(refused, "next group "+g+": groups are not run as one in this version")
+		a, why := s.nextGroup(t, rec, g, now)
+		if why != "" {
+			refused = append(refused, "next group "+g+": "+why)
+			continue
+		}
+		actions = append(actions, a)
 	}
 	return actions, refused
 }
@@ -126,11 +156,25 @@ func (s *State) next(t *task, rec *job.ExecutionRecord, name string, now time.Ti
 	if rec.Node != "" {
 		r.Nodes = []job.NodeID{rec.Node}
 	}
-	dispatches, _, err := s.Dispatch(r, now)
+	asked, err := s.Ask(r, now)
 	if err != nil {
 		return nil, err.Error()
 	}
-	return creations(dispatches, time.Time{}), ""
+	return asked.effects(s, r), ""
+}
+
+// nextGroup begins an execution of a group that a record named: the same record always the same one.
+func (s *State) nextGroup(t *task, rec *job.ExecutionRecord, name string, now time.Time) (Action, string) {
+	if !allowed(t.entry.Task.Allow.Groups, name) {
+		return nil, "not in allow.groups"
+	}
+	e, err := s.PlanExecution(name, nil)
+	if err != nil {
+		return nil, err.Error()
+	}
+	e.Key = "next/" + rec.ID
+	e.ID, e.Trigger, e.Cause, e.CreatedAt = job.ExecutionID(name, e.Key), job.TriggerNext, "record "+rec.ID, now.UTC()
+	return StartExecution{Execution: e}, ""
 }
 
 // allowed tells whether one of the patterns matches; a malformed one matches nothing.

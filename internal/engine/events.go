@@ -95,6 +95,7 @@ func (e Began) apply(s *State) {
 	s.began = e.At.Add(s.lease - s.patience())
 	s.judged, s.planned = time.Time{}, time.Time{}
 	s.arrived = true
+	s.beginExecutions()
 	for id, n := range s.nodes {
 		if n.presence == nil {
 			s.departed[id] = struct{}{}
@@ -103,6 +104,7 @@ func (e Began) apply(s *State) {
 	for _, t := range s.tasks { // who led before may have planned what was never carried out
 		s.dirty(t)
 		s.rouse(t)
+		s.stir(t)
 	}
 }
 
@@ -114,6 +116,7 @@ func (e DispatchPut) apply(s *State) {
 	}
 	if old == nil {
 		s.waiting[k.node]++
+		s.alive[e.Dispatch.Job.Hash]++
 	}
 	s.dispatches[k] = e.Dispatch
 }
@@ -123,6 +126,7 @@ func (e DispatchDeleted) apply(s *State) {
 	if s.dispatches[k] == nil {
 		return
 	}
+	s.notAlive(s.dispatches[k].Job)
 	delete(s.dispatches, k)
 	if s.waiting[k.node]--; s.waiting[k.node] == 0 {
 		delete(s.waiting, k.node)
@@ -173,10 +177,33 @@ func (e Done) apply(s *State) {
 		DispatchDeleted{Node: a.Dispatch.Node, Run: a.Dispatch.Run}.apply(s)
 	case AdvanceBackfill:
 		s.advanced(a.Backfill)
+	case AdvanceExecution:
+		s.started(a.Facts)
+		s.advancedExecution(a)
+	case FireGroup:
+		if g := s.groups[a.State.Group]; g != nil {
+			g.writing = true
+		}
+	case DropGroupState:
+		GroupStateDeleted{Name: a.State.Group}.apply(s)
 	case DropBackfill:
 		if b := s.backfills[a.Backfill.ID]; b != nil && b.spec.Revision == a.Backfill.Revision {
 			delete(s.backfills, a.Backfill.ID)
 		}
+	case Start:
+		s.started(a.Facts)
+	case Release:
+		s.started(a.Facts)
+		WaitingDeleted{Task: a.Waiting.Ref(), Run: a.Waiting.Run}.apply(s)
+	case AdvanceWaiting:
+		s.started(a.Facts)
+		if t := s.tasks[a.Waiting.Ref()]; t != nil && t.requests[a.Waiting.Run] != nil {
+			t.requests[a.Waiting.Run] = a.Waiting
+		}
+	case FailWaiting:
+		WaitingDeleted{Task: a.Waiting.Ref(), Run: a.Waiting.Run}.apply(s)
+	case DropFacts:
+		s.dropped(a.Task)
 	case InitFloor:
 		FloorPut(a).apply(s)
 	case Settle:
@@ -193,8 +220,32 @@ func (e Done) apply(s *State) {
 // Refused places a task anew; what else was refused is looked at again in a moment, see audit.go and dispatch.go.
 func (e Refused) apply(s *State) {
 	switch a := e.Action.(type) {
+	case AdvanceExecution: // whether it was carried out may not be known
+		if x := s.executions[a.Execution.ID]; x != nil {
+			x.dirty = true
+		}
+	case FireGroup:
+		if g := s.groups[a.State.Group]; g != nil {
+			g.dirty = true
+		}
+	case DropGroupState:
+		if g := s.groups[a.State.Group]; g != nil {
+			g.dirty = true
+		}
 	case CreateKill:
 		s.refusedKill(a)
+	case Start:
+		s.refusedStart(a.Task)
+	case Release:
+		s.refusedStart(a.Waiting.Ref())
+	case AdvanceWaiting:
+		s.refusedStart(a.Waiting.Ref())
+	case FailWaiting:
+		s.refusedStart(a.Waiting.Ref())
+	case DropFacts:
+		if t := s.tasks[a.Task]; t != nil {
+			s.learning(t)
+		}
 	case PutJob:
 		if t := s.tasks[a.Job.Ref()]; t != nil {
 			s.dirty(t)

@@ -47,6 +47,9 @@ func (s *State) Explain(ref job.TaskRef) []Placement {
 		if p.Reason = s.unfit(t, id); p.Reason == "" && !p.Bound {
 			p.Reason = s.passedOver(t, id)
 		}
+		if unmet := s.unmet(t, id, s.placing); p.Reason == "" && len(unmet) > 0 {
+			p.Reason = waitsFor(unmet)
+		}
 		list = append(list, p)
 	}
 	return list

@@ -56,6 +56,21 @@ func (w *world) describe(a engine.Action) string {
 		return "delete job " + a.Hash + " on " + string(a.Node)
 	case engine.CreateDispatch:
 		return "dispatch " + w.dispatch(a.Dispatch)
+	case engine.Start:
+		return fmt.Sprintf("start %s", w.dispatch(a.Dispatches[0]))
+	case engine.Release:
+		return "release " + w.dispatch(a.Dispatch)
+	case engine.AdvanceWaiting:
+		return fmt.Sprintf("for %s start %s", w.runName(string(a.Waiting.Run)), w.dispatch(a.Dispatches[0]))
+	case engine.FailWaiting:
+		return "give up " + w.record(a.Record)
+	case engine.CreateWaiting:
+		return fmt.Sprintf("keep %s: %s waits on %q, %s", w.runName(string(a.Waiting.Run)), a.Waiting.Ref(), a.Waiting.Node, a.Waiting.Trigger)
+	case engine.DropFacts:
+		return fmt.Sprintf("forget what is known of %s", a.Task)
+	case engine.Ended:
+		s := fmt.Sprintf("remember of %s on %s: %s", a.Task, a.Node, a.Outcome)
+		return s
 	case engine.FailDispatch:
 		return fmt.Sprintf("fail dispatch %s: %s: %s", w.runName(string(a.Dispatch.Run)), a.Record.Outcome, a.Record.Reason)
 	case engine.AdvanceBackfill, engine.DropBackfill, engine.MoveDispatch:

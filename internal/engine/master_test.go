@@ -120,6 +120,12 @@ func (w *world) relist() {
 	for _, b := range w.backfills {
 		m.state.Apply(engine.BackfillPut{Backfill: b})
 	}
+	for _, r := range w.waiting {
+		m.state.Apply(engine.WaitingPut{Waiting: r})
+	}
+	for _, f := range w.facts {
+		m.state.Apply(engine.FactPut{Fact: f})
+	}
 	for k, v := range w.config {
 		m.state.Apply(engine.ConfigPut{Group: k[0], Key: k[1], Value: v})
 	}
@@ -179,6 +185,9 @@ func (w *world) handle(rec *job.ExecutionRecord) {
 	if now.IsHandle {
 		return
 	}
+	if now.Outcome == job.Success {
+		w.done[factKey(now.Ref(), now.Node)] = true
+	}
 	actions, refused := w.leader().React(now, w.now)
 	for _, a := range actions {
 		w.act("%s", w.describe(a))
@@ -205,6 +214,7 @@ func (w *world) rest(rounds int) bool {
 	for range rounds {
 		w.drain()
 		w.hearAll(w.masters[0])
+		w.learn()
 		actions, refused := w.plan(1 << 30)
 		if refused > 0 {
 			w.checks.fail("%d of %d actions are refused to one who has heard everything", refused, len(actions))

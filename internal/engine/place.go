@@ -28,11 +28,13 @@ func (s *State) placeTask(t *task, now time.Time) []Action {
 			gained++
 		}
 		since := s.since(t, id, old, bound, first, now)
-		if bound && old.stamp == t.stamp && old.since == since.UnixNano() {
+		waits := s.waitsOn(t, id, now)
+		stamp := stampWith(t.stamp, waits)
+		if bound && old.stamp == stamp && old.since == since.UnixNano() {
 			continue
 		}
 		j := t.bind(id, on, since)
-		j.Stamp, j.Config = formatStamp(t.stamp), config
+		j.Stamp, j.Config, j.Waits = formatStamp(stamp), config, waits
 		j.Scheduler = &job.Scheduler{NodeID: id, SchedulerTime: now.UTC(), CanRun: true, SchedulerStatus: "placed"}
 		actions = append(actions, PutJob{Job: j, Revision: old.rev})
 	}
@@ -128,7 +130,7 @@ func (s *State) Placed(ref job.TaskRef) bool {
 	}
 	stamp := t.stampFor(on, s.configFor(t))
 	for _, id := range on {
-		if j, bound := t.jobs[id]; !bound || j.stamp != stamp {
+		if j, bound := t.jobs[id]; !bound || j.stamp != stampWith(stamp, s.waitsOn(t, id, s.placing)) {
 			return false
 		}
 	}

@@ -70,13 +70,13 @@ func TestPlantedBugs(t *testing.T) {
 		t.Run(string(b), func(t *testing.T) {
 			t.Parallel()
 			base, _ := seed.Of()
-			for n := range uint64(300) {
+			for n := range uint64(3000) {
 				if h := historyOf(base+n, b); len(h.wrong) > 0 {
 					t.Logf("found in history %d: %s", n, h.wrong[0])
 					return
 				}
 			}
-			t.Error("not found in 300 histories")
+			t.Error("not found in 3000 histories")
 		})
 	}
 }
@@ -110,6 +110,7 @@ func history(t *rapid.T, b bug) (wrong, journal []string) {
 			w.checks.fail("the plans do not come to an end")
 		}
 	}
+	w.checks.begun()
 	w.checks.replaced()
 	w.checks.placed()
 	w.checks.accounted(w.now.Add(-3 * time.Minute))
@@ -258,10 +259,26 @@ func (p *people) edit() {
 		task.MaxNodes = 1 + p.n(2)
 		task.Spread = job.Spread(pick("", "hash", "load"))
 	}
+	p.depends(&task)
 	if p.n(4) == 0 {
 		task.Where = pick("role in (x,y), Fit!=False", "role", "Fit=True", "Fit notin (False)")
 	}
 	p.w.apply(task)
+}
+
+// depends lets b depend on a, and either of them run once.
+func (p *people) depends(t *job.Task) {
+	if t.Name == "b" && p.n(2) == 0 {
+		t.Depends = []job.Depend{{
+			Task: "a", Strategy: one(p.t, job.SameNode, job.AtLeastOnce), Within: job.Duration(p.n(2)) * job.Duration(2*time.Minute),
+		}}
+	}
+	switch p.n(6) {
+	case 0:
+		t.Mode, t.Timer, t.Passive = job.OnlyOnce, "", p.n(3) == 0
+	case 1:
+		t.Mode, t.Timer, t.Passive = job.ManyOnce, "", p.n(3) > 0
+	}
 }
 
 func (p *people) task() {
@@ -331,10 +348,13 @@ func (p *people) life() {
 func (p *people) run() {
 	p.runs++
 	for range 2 {
-		d, _, err := p.w.leader().Dispatch(engine.Request{Task: p.ref(), Key: fmt.Sprint(p.runs), Trigger: job.TriggerRun}, p.w.now)
+		a, err := p.w.leader().Ask(engine.Request{Task: p.ref(), Key: fmt.Sprint(p.runs), Trigger: job.TriggerRun, Force: p.n(2) == 0}, p.w.now)
 		if err == nil {
-			for _, d := range d {
+			for _, d := range a.Dispatches {
 				p.w.do(engine.CreateDispatch{Dispatch: d})
+			}
+			for _, r := range a.Waiting {
+				p.w.do(engine.CreateWaiting{Waiting: r})
 			}
 		}
 	}
@@ -385,7 +405,7 @@ func (p *people) clear() {
 	if !w.rest(100) || !w.pass(time.Minute, 5*time.Second) {
 		w.checks.fail("the plans do not come to an end")
 	}
-	if left := w.leader().Left(); len(left) > 0 || len(w.floors) > 0 || len(w.jobs) > 0 {
-		w.checks.fail("of what was deleted there remain %v, %d floors, %d jobs", left, len(w.floors), len(w.jobs))
+	if left := w.leader().Left(); len(left) > 0 || len(w.floors) > 0 || len(w.jobs) > 0 || len(w.facts) > 0 || len(w.waiting) > 0 {
+		w.checks.fail("of what was deleted there remain %v, %d floors, %d jobs, %d facts, %d waiting", left, len(w.floors), len(w.jobs), len(w.facts), len(w.waiting))
 	}
 }

@@ -249,6 +249,17 @@ func (s *scenario) task(args []string) {
 			fmt.Sscan(v, &t.MaxNodes)
 		case "spread":
 			t.Spread = job.Spread(v)
+		case "depends": // TASK[:STRATEGY[:WITHIN]],…
+			for d := range strings.SplitSeq(v, ",") {
+				part := append(strings.Split(d, ":"), "", "")
+				dep := job.Depend{Task: part[0], Strategy: job.DependStrategy(part[1])}
+				if part[2] != "" {
+					dep.Within = job.Duration(s.duration(part[2]))
+				}
+				t.Depends = append(t.Depends, dep)
+			}
+		case "passive":
+			t.Passive = v == "true"
 		case "labels":
 			key, value, _ := strings.Cut(v, ":")
 			t.Labels = map[string]string{key: value}
@@ -275,21 +286,26 @@ func (s *scenario) request(args []string) {
 		switch k, v, _ := strings.Cut(a, "="); k {
 		case "key":
 			r.Key = v
+		case "force":
+			r.Force = true
 		case "nodes":
 			for n := range strings.SplitSeq(v, ",") {
 				r.Nodes = append(r.Nodes, job.NodeID(n))
 			}
 		}
 	}
-	list, not, err := s.w.leader().Dispatch(r, s.w.now)
+	a, err := s.w.leader().Ask(r, s.w.now)
 	if err != nil {
 		s.say("%v", err)
 		return
 	}
-	for _, d := range list {
+	for _, d := range a.Dispatches {
 		s.say("%s: %t", s.w.describe(engine.CreateDispatch{Dispatch: d}), s.w.do(engine.CreateDispatch{Dispatch: d}))
 	}
-	for _, n := range not {
+	for _, r := range a.Waiting {
+		s.say("%s: %t", s.w.describe(engine.CreateWaiting{Waiting: r}), s.w.do(engine.CreateWaiting{Waiting: r}))
+	}
+	for _, n := range a.NotRun {
 		s.say("not on %s: %s", n.Node, n.Reason)
 	}
 }
@@ -341,6 +357,22 @@ func (s *scenario) show(what, name string) {
 			for _, at := range slices.Sorted(maps.Keys(w.claims[ref])) {
 				s.say("%s %s by %s", ref, clock(time.Unix(at, 0)), w.claims[ref][at].Session)
 			}
+		}
+	case "show facts":
+		for _, k := range slices.Sorted(maps.Keys(w.facts)) {
+			f := w.facts[k]
+			line := k
+			if !f.Success.IsZero() {
+				line += " succeeded at " + clock(f.Success)
+			}
+			if f.Run != "" {
+				line += ", " + w.runName(string(f.Run)) + " is under way"
+			}
+			s.say("%s", line)
+		}
+	case "show waiting":
+		for _, r := range slices.SortedFunc(maps.Values(w.waiting), func(a, b *job.Waiting) int { return strings.Compare(w.runName(string(a.Run)), w.runName(string(b.Run))) }) {
+			s.say("%s: %s on %q waits for %s", w.runName(string(r.Run)), r.Ref(), r.Node, strings.Join(w.leader().WaitsFor(r, w.now), " and "))
 		}
 	case "show dispatches":
 		for _, k := range slices.Sorted(maps.Keys(w.dispatches)) {

@@ -28,6 +28,9 @@ type State struct {
 	dispatches map[dispatchKey]*job.Dispatch
 	waiting    map[job.NodeID]int // dispatches on each node
 	backfills  map[string]*backfill
+	executions map[string]*execution
+	stepRuns   map[job.RunID]*execution // the runs that executions have asked for, or may have
+	groups     map[string]*group
 	config     map[configKey]string
 	naming     map[string]map[*task]struct{} // the tasks whose values name a configuration
 	calendars  map[string]*job.CalendarEntry
@@ -45,6 +48,19 @@ type State struct {
 	began   time.Time // since when the state is watched: nobody is judged for an absence from before
 	planned time.Time // the time of the last plan
 	judged  time.Time // when the dispatches were looked at
+
+	depended  map[job.TaskRef]map[*task]struct{} // the tasks that depend on a task, known or not
+	unlearned map[job.TaskRef]struct{}           // of which history must be looked through; see depends.go
+	idle      map[*task]struct{}                 // of which facts are kept, and nobody asks any more
+	expiring  map[*task]struct{}                 // those with a dependency that may become too old
+	expires   time.Time                          // when the next one does
+	looked    time.Time                          // when they were looked at
+	stirred   map[*task][]job.NodeID             // of which something may start, on these nodes; nil: anywhere
+	starters  map[*task]struct{}                 // those that start by themselves, or what they depend on
+	came      map[job.NodeID]struct{}            // nodes on which something may start that could not before
+	queued    map[*task]struct{}                 // those with runs that wait
+	givesUp   time.Time                          // when the next of these has waited for too long
+	alive     map[string]int                     // dispatches, by job
 
 	dirtyTasks map[*task]struct{}      // to be placed anew on every node
 	queue      []*task                 // of those, in order, what the present round has still to place
@@ -67,6 +83,9 @@ type task struct {
 	jobs       map[job.NodeID]jobState
 	placed     bool // it has had a job since it was created, as far as was seen
 	account    account
+	depends    []job.Depend               // of the entry
+	requests   map[job.RunID]*job.Waiting // runs that wait for them
+	known
 }
 
 // jobState is all that is kept of a job: there may be millions.
@@ -101,9 +120,12 @@ func New(o Options) *State {
 		lease: o.Lease,
 		tasks: map[job.TaskRef]*task{}, nodes: map[job.NodeID]*node{}, labelled: map[label]map[job.NodeID]struct{}{},
 		byHash: map[string]*task{}, dispatches: map[dispatchKey]*job.Dispatch{}, waiting: map[job.NodeID]int{}, backfills: map[string]*backfill{},
+		executions: map[string]*execution{}, stepRuns: map[job.RunID]*execution{}, groups: map[string]*group{},
 		config: map[configKey]string{}, naming: map[string]map[*task]struct{}{},
 		calendars: map[string]*job.CalendarEntry{}, excluding: map[string]map[*task]struct{}{}, wishes: map[dispatchKey]*wish{}, slow: map[job.NodeID]time.Duration{}, unreadable: map[job.NodeID]struct{}{},
 		limited: map[*task]struct{}{}, departed: map[job.NodeID]struct{}{}, load: map[job.NodeID]int{}, promised: map[job.NodeID]int{},
+		depended: map[job.TaskRef]map[*task]struct{}{}, unlearned: map[job.TaskRef]struct{}{}, idle: map[*task]struct{}{}, expiring: map[*task]struct{}{},
+		stirred: map[*task][]job.NodeID{}, starters: map[*task]struct{}{}, came: map[job.NodeID]struct{}{}, queued: map[*task]struct{}{}, alive: map[string]int{},
 		dirtyTasks: map[*task]struct{}{}, dirtyNodes: map[job.NodeID]struct{}{}, roused: map[*task]struct{}{},
 	}
 }
@@ -119,8 +141,11 @@ func (s *State) task(ref job.TaskRef) *task {
 
 // forget drops a deleted task of which nothing is left.
 func (s *State) forget(t *task) {
-	if t.entry == nil && !t.unreadable && len(t.jobs) == 0 && t.account.empty() {
+	if t.entry == nil && !t.unreadable && len(t.jobs) == 0 && t.account.empty() && len(t.facts) == 0 && len(t.requests) == 0 {
 		delete(s.tasks, t.ref)
+		delete(s.stirred, t)
+		delete(s.idle, t)
+		delete(s.unlearned, t.ref)
 		delete(s.dirtyTasks, t)
 		delete(s.roused, t)
 		s.wakes.sleep(t)

@@ -25,6 +25,9 @@ type world struct {
 	jobs       map[string]storedJob // by node/hash
 	dispatches map[string]*job.Dispatch
 	backfills  map[string]*job.Backfill
+	waiting    map[job.RunID]*job.Waiting
+	facts      map[string]*job.Fact // by task and node
+	done       map[string]bool      // where a task succeeded that has been one that runs once
 	config     map[[2]string]string
 	calendars  map[string]*job.CalendarEntry
 	claims     map[job.TaskRef]map[int64]*job.Claim
@@ -54,7 +57,7 @@ func newWorld(masters int) *world {
 		now:   time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC),
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
 		jobs: map[string]storedJob{}, dispatches: map[string]*job.Dispatch{}, config: map[[2]string]string{}, unreadable: map[job.NodeID]bool{}, calendars: map[string]*job.CalendarEntry{},
-		people: engine.New(engine.Options{}),
+		people: engine.New(engine.Options{}), waiting: map[job.RunID]*job.Waiting{}, facts: map[string]*job.Fact{}, done: map[string]bool{},
 		claims: map[job.TaskRef]map[int64]*job.Claim{}, floors: map[job.TaskRef]time.Time{},
 		transit: map[string]*job.ExecutionRecord{}, history: map[string]*job.ExecutionRecord{},
 	}
@@ -80,6 +83,8 @@ const (
 	claims
 	floors
 	backfills
+	waitings
+	facts
 	streams
 )
 
@@ -311,6 +316,8 @@ func (w *world) do(a engine.Action) bool {
 		w.deleteDispatch(a.Dispatch.Node, a.Dispatch.Run)
 	case engine.AdvanceBackfill, engine.DropBackfill, engine.MoveDispatch:
 		return w.doBackfill(a)
+	case engine.Start, engine.Release, engine.AdvanceWaiting, engine.FailWaiting, engine.CreateWaiting, engine.DropFacts, engine.Ended:
+		return w.doDepends(a)
 	case engine.InitFloor:
 		if _, ok := w.floors[a.Task]; ok {
 			return false

@@ -31,23 +31,25 @@ type row struct {
 
 // detail is what a list shows besides the columns.
 type detail struct {
-	Trigger         job.Trigger `json:"trigger,omitempty"` // where its class does not say it
-	User            string      `json:"user,omitempty"`
-	Command         string      `json:"command,omitempty"`
-	Attempt         int         `json:"attempt,omitempty"`
-	Reason          string      `json:"reason,omitempty"`
-	ExitCode        *int        `json:"exit_code,omitempty"`
-	Signal          string      `json:"signal,omitempty"`
-	EndedBy         job.EndedBy `json:"ended_by,omitempty"`
-	Pid             int         `json:"pid,omitempty"`
-	Fence           int64       `json:"fence,omitempty"`
-	OutputBytes     int64       `json:"output_bytes,omitempty"`
-	OutputTruncated bool        `json:"output_truncated,omitempty"`
-	ResultError     string      `json:"result_error,omitempty"`
-	Usage           *job.Usage  `json:"usage,omitempty"`
-	Cause           string      `json:"cause,omitempty"`
-	Session         string      `json:"session,omitempty"`
-	Generation      int64       `json:"generation,omitempty"`
+	Trigger         job.Trigger       `json:"trigger,omitempty"` // where its class does not say it
+	User            string            `json:"user,omitempty"`
+	Command         string            `json:"command,omitempty"`
+	Attempt         int               `json:"attempt,omitempty"`
+	Reason          string            `json:"reason,omitempty"`
+	ExitCode        *int              `json:"exit_code,omitempty"`
+	Signal          string            `json:"signal,omitempty"`
+	EndedBy         job.EndedBy       `json:"ended_by,omitempty"`
+	Pid             int               `json:"pid,omitempty"`
+	Fence           int64             `json:"fence,omitempty"`
+	OutputBytes     int64             `json:"output_bytes,omitempty"`
+	OutputTruncated bool              `json:"output_truncated,omitempty"`
+	ResultError     string            `json:"result_error,omitempty"`
+	Usage           *job.Usage        `json:"usage,omitempty"`
+	Cause           string            `json:"cause,omitempty"`
+	Session         string            `json:"session,omitempty"`
+	Generation      int64             `json:"generation,omitempty"`
+	Effects         []string          `json:"effects,omitempty"`
+	Params          map[string]string `json:"params,omitempty"`
 }
 
 // What a record may have. The limits are far above what a node sends; they keep one record from
@@ -102,6 +104,7 @@ func encode(rec *job.ExecutionRecord) (*row, error) {
 		User: rec.User, Command: rec.Command, Attempt: rec.Attempt, Reason: rec.Reason, ExitCode: rec.ExitCode, Signal: rec.Signal,
 		Pid: rec.Pid, Fence: rec.Fence, OutputBytes: rec.OutputBytes, OutputTruncated: rec.OutputTruncated, Usage: rec.Usage,
 		Cause: rec.Cause, Session: rec.Session, Generation: rec.Generation, ResultError: rec.ResultError, EndedBy: rec.EndedBy,
+		Effects: rec.Effects, Params: rec.Params,
 	}
 	if triggerNumber(rec.Trigger) == otherTrigger {
 		d.Trigger = rec.Trigger
@@ -215,6 +218,7 @@ func scanRecord(rows *sql.Rows, body bool) (rec job.ExecutionRecord, seq int64, 
 	rec.User, rec.Command, rec.Attempt, rec.Reason, rec.ExitCode, rec.Signal = d.User, d.Command, d.Attempt, d.Reason, d.ExitCode, d.Signal
 	rec.Pid, rec.Fence, rec.OutputBytes, rec.OutputTruncated, rec.Usage = d.Pid, d.Fence, d.OutputBytes, d.OutputTruncated, d.Usage
 	rec.Cause, rec.Session, rec.Generation, rec.EndedBy = d.Cause, d.Session, d.Generation, d.EndedBy
+	rec.Effects, rec.Params = d.Effects, d.Params
 	rec.Output, rec.ResultError = string(output), d.ResultError
 	if len(result) > 0 {
 		rec.Result = result

@@ -131,7 +131,10 @@ func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transi
 		if r.IsHandle { // by a leader: see store.MarkRecord
 			marked[job.Handled{ID: r.ID, Outcome: r.Outcome}] = true
 		}
-		r.IsHandle, r.HandleTime = false, time.Time{} // that is for us to say
+		r.IsHandle, r.HandleTime, r.Effects = false, time.Time{}, nil // that is for us to say
+		if len(r.Result) > 0 {
+			m.view.with(func() { _, r.Effects = m.view.state.React(&r, m.Now().UTC()) })
+		}
 		recs = append(recs, r)
 		asOf[r.ID] = max(asOf[r.ID], t.rev)
 	}
@@ -204,6 +207,9 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 		}
 	}
 	if err := m.bringAbout(ctx, l, list); err != nil {
+		return nil, err
+	}
+	if err := m.tellOf(ctx, recs); err != nil {
 		return nil, err
 	}
 	if over(l) { // another may have begun to handle what has superseded them

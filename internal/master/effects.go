@@ -27,8 +27,18 @@ func (m *Master) effects(rec *job.ExecutionRecord, now time.Time) []engine.Actio
 func (m *Master) notYet(ctx context.Context, actions []engine.Action) ([]engine.Action, error) {
 	var left []engine.Action
 	for _, a := range actions {
-		if c, ok := a.(engine.CreateDispatch); ok {
-			_, known, err := m.asked(ctx, c.Dispatch.Run, m.whereabouts(c.Dispatch))
+		run, nodes := job.RunID(""), []job.NodeID(nil)
+		switch a := a.(type) {
+		case engine.CreateDispatch:
+			run, nodes = a.Dispatch.Run, m.whereabouts(a.Dispatch)
+		case engine.Start:
+			run, nodes = a.Dispatches[0].Run, m.whereabouts(a.Dispatches[0])
+		case engine.CreateWaiting:
+			run = a.Waiting.Run
+			m.view.with(func() { nodes = m.view.state.Bound(a.Waiting.Ref()) })
+		}
+		if run != "" {
+			_, known, err := m.asked(ctx, run, nodes)
 			if err != nil {
 				return nil, err
 			}
@@ -57,10 +67,15 @@ func (m *Master) asked(ctx context.Context, run job.RunID, nodes []job.NodeID) (
 	m.view.with(func() {
 		if d := m.view.dispatch[run]; d != nil {
 			node, known = d.Node, true
+		} else if w := m.view.waiting[run]; w != nil {
+			node, known = w.Node, true
 		}
 	})
 	if known {
 		return node, true, nil
+	}
+	if w, err := m.waitingRun(ctx, run); err != nil || w != nil {
+		return "", w != nil, err
 	}
 	for _, n := range nodes {
 		if _, err := m.store().Dispatches().Get(ctx, string(n), string(run)); !job.IsNotFound(err) {
@@ -88,6 +103,12 @@ type due struct {
 // happens again, whoever leads and whatever was written since. What is more than one transaction takes happens piece by piece,
 // each idempotent by its name or its value, and is marked then.
 func (m *Master) bringAbout(ctx context.Context, l *store.Leadership, list []due) error {
+	for i := range list {
+		var err error
+		if list[i].actions, err = m.decided(ctx, l, list[i].actions); err != nil {
+			return err
+		}
+	}
 	for again := false; len(list) > 0; again = true {
 		var ops []store.Op
 		var of []due
@@ -133,6 +154,32 @@ func (m *Master) bringAbout(ctx context.Context, l *store.Leadership, list []due
 		}
 	}
 	return nil
+}
+
+// decided carries out what is decided by what stands in the store, not by what was seen: each has a transaction of its own, and is
+// not done again. The others are left.
+func (m *Master) decided(ctx context.Context, l *store.Leadership, actions []engine.Action) (left []engine.Action, err error) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case engine.Start:
+			for i, d := range a.Dispatches {
+				why, err := m.startOnce(ctx, l.Do, a.Facts[i].Node, d)
+				if err != nil {
+					return nil, err
+				}
+				if why != "" {
+					m.Logger.Info("a run that was asked for is not started", "task", a.Task.String(), "node", d.Node, "reason", why)
+				}
+			}
+		case engine.Ended:
+			if err := m.remember(ctx, l, a); err != nil {
+				return nil, err
+			}
+		default:
+			left = append(left, a)
+		}
+	}
+	return left, nil
 }
 
 // stands tells whether a record is still in etcd as it came. If not, what follows from it has happened and an answer was lost, or a

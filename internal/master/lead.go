@@ -48,6 +48,10 @@ func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 	wg.Go(func() { m.learn(ctx, t) })
 	wg.Go(func() { m.learnBackfills(ctx) })
 	wg.Go(func() { m.sweepConfig(ctx, l) })
+	wg.Go(func() { m.learnFacts(ctx, l) })
+	wg.Go(func() { m.deliver(ctx) })
+	wg.Go(func() { m.watchAlerts(ctx) })
+	wg.Go(func() { m.watchMonitors(ctx, l) })
 	m.plan(ctx, t)
 	cancel()
 }
@@ -197,7 +201,7 @@ func (m *Master) ops(a engine.Action) []store.Op {
 	case engine.DropTask:
 		return []store.Op{store.DropFloor(a.Task, a.Floor)}
 	}
-	return nil
+	return startOps(a)
 }
 
 // prune keeps history within its retention.

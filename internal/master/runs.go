@@ -3,7 +3,6 @@ package master
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,23 +37,46 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 			return answer, err
 		}
 	}
-	alive, err := m.onlyOnce(ctx, &req)
-	if err != nil {
-		return RunAnswer{}, err
+	once := false
+	m.view.with(func() {
+		e := m.view.tasks[req.Task]
+		once = e != nil && e.Task.Mode == job.OnlyOnce && !req.Force
+	})
+	if once {
+		if err := m.learned(ctx, req.Task); err != nil {
+			return RunAnswer{}, err
+		}
 	}
-	var dispatches []*job.Dispatch
-	m.view.with(func() { dispatches, answer.NotRun, err = m.view.state.Dispatch(req, m.Now()) })
+	var asked engine.Asked
+	var err error
+	m.view.with(func() { asked, err = m.view.state.Ask(req, m.Now()) })
+	answer.NotRun = asked.NotRun
 	if err != nil && len(answer.Runs) == 0 {
 		return RunAnswer{}, m.explained(r.Task, err)
 	}
 	var ops []store.Op
-	for _, d := range dispatches {
-		if slices.Contains(alive, d.Node) {
-			answer.NotRun = append(answer.NotRun, job.NotRun{Node: d.Node, Reason: "it is asked for or running there already, and runs only once"})
-			continue
+	for _, d := range asked.Dispatches {
+		if once {
+			scope := d.Node
+			if d.Job.Kind.Claimed() {
+				scope = ""
+			}
+			why, err := m.startOnce(ctx, m.store().Do, scope, d)
+			if err != nil {
+				return RunAnswer{}, err
+			}
+			if why != "" {
+				answer.NotRun = append(answer.NotRun, job.NotRun{Node: d.Node, Reason: why})
+				continue
+			}
+		} else {
+			ops = append(ops, store.CreateDispatch(d))
 		}
 		answer.Runs = append(answer.Runs, RunHandle{Run: d.Run, Task: r.Task, Node: d.Node})
-		ops = append(ops, store.CreateDispatch(d))
+	}
+	for _, w := range asked.Waiting {
+		answer.Runs = append(answer.Runs, RunHandle{Run: w.Run, Task: r.Task, Node: w.Node})
+		ops = append(ops, store.CreateWaiting(w))
 	}
 	if len(answer.Runs) == 0 {
 		return RunAnswer{}, job.Errorf(job.CodeConflict, "task %s is asked for or running already, and runs only once", r.Task)
@@ -123,43 +145,6 @@ func (m *Master) askedBefore(ctx context.Context, req *engine.Request) (runs []R
 	return runs, nil
 }
 
-// onlyOnce looks up where an onlyonce task has succeeded, and where it may be about to. A run moves from etcd to
-// history, and is looked for in this order.
-func (m *Master) onlyOnce(ctx context.Context, req *engine.Request) (alive []job.NodeID, err error) {
-	once := false
-	nodes := req.Nodes
-	m.view.with(func() {
-		e := m.view.tasks[req.Task]
-		once = e != nil && e.Task.Mode == job.OnlyOnce && !req.Force
-		if len(nodes) == 0 {
-			nodes = m.view.state.Bound(req.Task)
-		}
-	})
-	if !once {
-		return nil, nil
-	}
-	for _, n := range nodes {
-		asked, _, err := m.store().Dispatches().List(ctx, string(n))
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(asked, func(d *job.Dispatch) bool { return d.Job.Ref() == req.Task }) {
-			alive = append(alive, n)
-			continue
-		}
-		ended, _, err := m.store().Records().List(ctx, string(n))
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(ended, func(r *job.ExecutionRecord) bool { return r.Ref() == req.Task && r.Outcome == job.Success }) {
-			req.Succeeded = append(req.Succeeded, n)
-		}
-	}
-	done, err := m.History.Succeeded(ctx, req.Task)
-	req.Succeeded = append(req.Succeeded, done...)
-	return alive, err
-}
-
 // RunState says where a run stands.
 func (m *Master) RunState(ctx context.Context, id job.RunID) (*RunView, error) {
 	v := &RunView{Run: id}
@@ -175,6 +160,8 @@ func (m *Master) RunState(ctx context.Context, id job.RunID) (*RunView, error) {
 			if d.Started != nil {
 				v.State = job.StateRunning
 			}
+		} else if w := m.view.waiting[id]; w != nil {
+			*v = m.waitingView(w)
 		}
 	})
 	if v.State != "" {
@@ -194,6 +181,14 @@ func (m *Master) RunState(ctx context.Context, id job.RunID) (*RunView, error) {
 // runInTransit looks for a run where the view does not: what was asked for a moment ago, and what ended a
 // moment ago.
 func (m *Master) runInTransit(ctx context.Context, id job.RunID) (*RunView, error) {
+	if w, err := m.waitingRun(ctx, id); err != nil || w != nil {
+		if err != nil {
+			return nil, err
+		}
+		var v RunView
+		m.view.with(func() { v = m.waitingView(w) })
+		return &v, nil
+	}
 	var nodes []job.NodeID
 	m.view.with(func() {
 		for n := range m.view.nodes {
@@ -230,6 +225,9 @@ func (m *Master) runInTransit(ctx context.Context, id job.RunID) (*RunView, erro
 
 // Kill asks the node of a run to end it.
 func (m *Master) Kill(ctx context.Context, id job.RunID, by string) error {
+	if done, err := m.cancelWaiting(ctx, id, by); err != nil || done {
+		return err
+	}
 	v, err := m.RunState(ctx, id)
 	if err != nil {
 		return err

@@ -49,6 +49,20 @@ func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o Apply
 		m.checkCalendars(ctx, &f, path, &t.Task)
 		tasks[i] = t
 	}
+	if len(f.Fields) == 0 {
+		if err := m.checkDepends(ctx, &f, tasks, tasksPath); err != nil {
+			return nil, err
+		}
+	}
+	for i := range docs.Receivers {
+		addFaults(&f, fmt.Sprintf("receivers[%d]", i), docs.Receivers[i].Valid())
+	}
+	for i := range docs.Monitors {
+		addFaults(&f, fmt.Sprintf("monitors[%d]", i), docs.Monitors[i].Valid())
+	}
+	if err := m.checkNotified(ctx, &f, &docs, tasks, func(i int) string { return fmt.Sprintf("tasks[%d].", i) }); err != nil {
+		return nil, err
+	}
 	if err := m.checkUsers(ctx, &f, docs.Templates, applied); err != nil {
 		return nil, err
 	}
@@ -60,12 +74,28 @@ func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o Apply
 	if err := f.Err("nothing was applied"); err != nil {
 		return nil, err
 	}
-	done, err := m.applyTemplates(ctx, docs.Templates, o.DryRun, applied)
+	var done []Applied
+	for _, r := range docs.Receivers {
+		a, _, err := m.receivers().put(ctx, r, o.DryRun)
+		if err != nil {
+			return done, err
+		}
+		done = append(done, a)
+	}
+	templates, err := m.applyTemplates(ctx, docs.Templates, o.DryRun, applied)
+	done = append(done, templates...)
 	if err != nil {
 		return done, err
 	}
 	for i := range tasks {
 		a, err := m.put(ctx, tasks[i], anyRevision, o.DryRun)
+		if err != nil {
+			return done, err
+		}
+		done = append(done, a)
+	}
+	for _, doc := range docs.Monitors {
+		a, err := m.applyMonitor(ctx, doc, o.DryRun)
 		if err != nil {
 			return done, err
 		}
@@ -134,6 +164,12 @@ func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error
 	var f job.Faults
 	addFaults(&f, "", w.Valid())
 	addFaults(&f, "", w.NeverFires(m.Now()))
+	if err := m.checkDepends(ctx, &f, []whole{w}, func(int) string { return "" }); err != nil {
+		return Applied{}, err
+	}
+	if err := m.checkNotified(ctx, &f, &job.Documents{}, []whole{w}, func(int) string { return "" }); err != nil {
+		return Applied{}, err
+	}
 	m.checkCalendars(ctx, &f, "", &w.Task)
 	for i := range f.Fields {
 		f.Fields[i].Path = trimDot(f.Fields[i].Path)

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"crypto/sha256"
 	"strings"
 	"sync"
 	"time"
@@ -25,11 +26,17 @@ type view struct {
 	perNode   map[job.NodeID]int
 	processes map[string]*job.Process // by key
 	dispatch  map[job.RunID]*job.Dispatch
+	waiting   map[job.RunID]*job.Waiting
+	unlearned chan struct{} // capacity 1: there may be tasks of which history must be looked through
 	backfills map[string]*job.Backfill
 	masters   map[string]*store.Master
 	tokens    map[string]*store.Token // by hash
 	calendars map[string]*job.CalendarEntry
 	templates map[string]*job.Entry[job.Template]
+	receivers map[string]*job.Entry[job.Receiver]
+	monitors  map[string]*job.Entry[job.Monitor]
+	pings     map[string]*job.MonitorState        // by monitor
+	pingKeys  map[[sha256.Size]byte]string        // the monitors, by the digest of their keys
 	using     map[string]map[job.TaskRef]struct{} // the tasks that name a template
 	lag       map[job.TaskRef]struct{}            // those that a changed template has not reached yet
 	clocks    clocks
@@ -52,8 +59,11 @@ func newView(m *Master) *view {
 		m: m, state: engine.New(engine.Options{Lease: m.Lease}),
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
 		jobs: map[string]jobAt{}, perNode: map[job.NodeID]int{}, processes: map[string]*job.Process{},
+		waiting: map[job.RunID]*job.Waiting{}, unlearned: make(chan struct{}, 1),
 		dispatch: map[job.RunID]*job.Dispatch{}, backfills: map[string]*job.Backfill{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
 		calendars: map[string]*job.CalendarEntry{}, templates: map[string]*job.Entry[job.Template]{},
+		receivers: map[string]*job.Entry[job.Receiver]{}, monitors: map[string]*job.Entry[job.Monitor]{},
+		pings: map[string]*job.MonitorState{}, pingKeys: map[[sha256.Size]byte]string{},
 		using: map[string]map[job.TaskRef]struct{}{}, lag: map[job.TaskRef]struct{}{},
 		bad: map[string]string{}, badJobs: map[string]int64{}, changed: make(chan struct{}, 1),
 		clocks:   clocks{of: map[job.NodeID]*clock{}},
@@ -73,6 +83,8 @@ func (v *view) watch(ctx context.Context, wg *sync.WaitGroup) {
 	follow(ctx, v, wg, s.Processes(), client.EventProcess, v.process)
 	follow(ctx, v, wg, s.Dispatches(), client.EventDispatch, v.dispatched)
 	follow(ctx, v, wg, s.Backfills(), "", v.backfill)
+	follow(ctx, v, wg, s.Waiting(), client.EventDispatch, v.waitingRun)
+	follow(ctx, v, wg, s.Facts(), "", v.fact)
 	follow(ctx, v, wg, s.Config(), "", v.config)
 	follow(ctx, v, wg, s.Claims(), "", v.claim)
 	follow(ctx, v, wg, s.Settled(), "", v.floor)
@@ -80,6 +92,9 @@ func (v *view) watch(ctx context.Context, wg *sync.WaitGroup) {
 	follow(ctx, v, wg, s.Tokens(), "", v.token)
 	follow(ctx, v, wg, s.Calendars(), "", v.calendar)
 	follow(ctx, v, wg, s.Templates(), "", kept(v.templates, v.stale))
+	follow(ctx, v, wg, s.Receivers(), "", kept(v.receivers, func(string) {}))
+	follow(ctx, v, wg, s.Monitors(), "", kept(v.monitors, func(string) {}))
+	follow(ctx, v, wg, s.Pings(), "", v.pinged)
 	follow(ctx, v, wg, s.Replacements(), "", v.replacement)
 	v.watchClocks(ctx, wg)
 	v.mu.Lock()
@@ -138,7 +153,7 @@ func follow[T any](ctx context.Context, v *view, wg *sync.WaitGroup, c *store.Co
 // undone because of that. Of the others it does not stand any more, or they say themselves what does.
 func lasting(key string) bool {
 	switch root, _, _ := strings.Cut(key, "/"); root {
-	case "tasks", "jobs", "nodes", "proc", "dispatch", "tokens":
+	case "tasks", "jobs", "nodes", "proc", "dispatch", "waiting", "tokens":
 		return false
 	}
 	return true
@@ -224,6 +239,7 @@ func (v *view) task(parts []string, e *job.TaskEntry, ev store.Event[job.TaskEnt
 	}
 	v.tasks[ref] = e
 	v.state.Apply(engine.TaskPut{Entry: e})
+	v.askLearn()
 }
 
 func (v *view) node(parts []string, n *job.Node, e store.Event[job.Node]) {

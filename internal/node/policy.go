@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -66,6 +67,8 @@ func decide(j *job.Job, cursor, now time.Time) decision {
 		switch {
 		case j.PausedFor(i):
 			d.tell(j, i, job.Skipped, pausedReason)
+		case len(j.Waits) > 0:
+			d.tell(j, i, job.Skipped, "waits for "+strings.Join(j.Waits, " and "))
 		case j.Deadline > 0 && now.Sub(fireTime(j, i)) > time.Duration(j.Deadline)*time.Second:
 			d.tell(j, i, job.Missed, "it was past its deadline when the node came to it")
 		case !late:

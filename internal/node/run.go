@@ -139,10 +139,10 @@ func (r *run) alive(x job.Execution) {
 	}
 }
 
-// madeUp tells whether the run makes up for an instant of the past: such runs come in order, whatever the policy is for
-// instants that are due now.
+// madeUp tells whether the run makes up for an instant of the past, or is one of many of a step: such runs come in order, whatever the
+// policy is for instants that are due now.
 func (r *run) madeUp() bool {
-	return r.trigger == job.TriggerCatchup || r.trigger == job.TriggerBackfill
+	return r.trigger == job.TriggerCatchup || r.trigger == job.TriggerBackfill || r.trigger == job.TriggerGroup
 }
 
 // queues tells whether the run waits for its turn.
@@ -184,7 +184,7 @@ func (r *run) record(now time.Time, outcome job.Outcome, reason string) job.Exec
 	rec := job.CreateExecutionRecord(r.job, r.id, begin, now, outcome, reason)
 	rec.Instant, rec.Trigger, rec.Fence = r.instant, r.trigger, r.fence
 	if r.dispatch != nil {
-		rec.Cause = r.dispatch.Cause
+		rec.Cause, rec.Params, rec.Execution = r.dispatch.Cause, r.dispatch.Params, r.dispatch.Execution
 	}
 	return rec
 }
