@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,7 +24,9 @@ const DefaultServer = "http://127.0.0.1:7682"
 
 // Options say which server to speak to, and how. The zero value is the default server without a token.
 type Options struct {
-	Server    string            // address: http://host:port, or host:port for http; default: DefaultServer
+	// Server is the address: http://host:port, or host:port for http; default: DefaultServer. Several, parted by commas, are masters
+	// of one cluster: where one does not answer, or says that it can't serve, the next one is asked.
+	Server    string
 	Token     string            // the bearer token
 	UserAgent string            // default: rota-client
 	Transport http.RoundTripper // default: one of the client's own
@@ -34,7 +37,8 @@ type Options struct {
 
 // Client speaks to a server. It is safe for concurrent use.
 type Client struct {
-	base    *url.URL
+	servers []*url.URL
+	at      atomic.Int32 // which of them is asked
 	token   string
 	agent   string
 	http    *http.Client
@@ -43,22 +47,26 @@ type Client struct {
 
 // New makes a client. It does not connect.
 func New(o Options) (*Client, error) {
-	base, err := parseServer(o.Server)
+	servers, err := parseServers(o.Server)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{base: base, token: o.Token, agent: o.UserAgent, retries: o.Retries}
+	c := &Client{servers: servers, token: o.Token, agent: o.UserAgent, retries: o.Retries}
 	if c.agent == "" {
 		c.agent = "rota-client"
 	}
+	dial := 10 * time.Second
+	if len(servers) > 1 {
+		dial = 3 * time.Second
+	}
 	if c.retries == 0 {
-		c.retries = 2
+		c.retries = max(2, 2*len(servers))
 	}
 	transport := o.Transport
 	if transport == nil {
 		transport = &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			DialContext:           (&net.Dialer{Timeout: dial, KeepAlive: 30 * time.Second}).DialContext,
 			TLSHandshakeTimeout:   10 * time.Second,
 			ResponseHeaderTimeout: 2 * time.Minute, // a long poll takes one at most
 			IdleConnTimeout:       30 * time.Second,
@@ -72,8 +80,35 @@ func New(o Options) (*Client, error) {
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Server is the address that the client speaks to.
-func (c *Client) Server() string { return c.base.String() }
+// Server is the address that the client speaks to, of several the one that it speaks to now.
+func (c *Client) Server() string { return c.base().String() }
+
+func (c *Client) base() *url.URL { return c.servers[int(c.at.Load())%len(c.servers)] }
+
+// next has the server after one asked from now on, unless another caller was first.
+func (c *Client) next(from *url.URL) {
+	at := c.at.Load()
+	if len(c.servers) > 1 && c.servers[int(at)%len(c.servers)] == from {
+		c.at.CompareAndSwap(at, (at+1)%int32(len(c.servers)))
+	}
+}
+
+func parseServers(s string) (all []*url.URL, err error) {
+	for _, one := range strings.Split(s, ",") {
+		if one = strings.TrimSpace(one); one == "" && s != "" {
+			continue
+		}
+		u, err := parseServer(one)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, u)
+	}
+	if len(all) == 0 {
+		return nil, job.Errorf(job.CodeInvalid, "server address %q cannot be used", s).WithHint("write it as %s", DefaultServer)
+	}
+	return all, nil
+}
 
 func parseServer(s string) (*url.URL, error) {
 	if s == "" {
@@ -144,7 +179,8 @@ func (c *Client) do(ctx context.Context, r *call) error {
 
 // send sends a request once. Its error is a [job.Error]; a response has a status below 300 and its body open.
 func (c *Client) send(ctx context.Context, r *call) (*http.Response, error) {
-	u := c.base.JoinPath("api/v1")
+	base := c.base()
+	u := base.JoinPath("api/v1")
 	for _, p := range r.path {
 		if strings.Trim(p, ".") == "" { // it would name another path
 			return nil, job.Errorf(job.CodeInvalid, "%q is not a name", p)
@@ -168,11 +204,21 @@ func (c *Client) send(ctx context.Context, r *call) (*http.Response, error) {
 	req.Header.Set("User-Agent", c.agent)
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.unreachable(err)
+		if ctx.Err() == nil {
+			c.next(base)
+		}
+		return nil, c.unreachable(base, err)
 	}
 	if resp.StatusCode >= 300 {
 		defer resp.Body.Close()
-		return nil, c.refusal(resp)
+		err := c.refusal(base, resp)
+		if job.CodeOf(err) == job.CodeUnavailable {
+			c.next(base)
+			if resp.Header.Get(UntouchedHeader) != "" {
+				err = &untouched{err}
+			}
+		}
+		return nil, err
 	}
 	return resp, nil
 }
@@ -183,20 +229,20 @@ func (c *Client) read(resp *http.Response, out any) error {
 		return nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return job.Errorf(job.CodeUnavailable, "read the answer of %s: %w", c.base, err).WithHint("is it a Rota server?")
+		return job.Errorf(job.CodeUnavailable, "read the answer of %s: %w", c.base(), err).WithHint("is it a Rota server?")
 	}
 	return nil
 }
 
 // refusal turns an answer into the error that the server meant.
-func (c *Client) refusal(resp *http.Response) error {
+func (c *Client) refusal(base *url.URL, resp *http.Response) error {
 	const most = 1 << 20
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, most))
 	p := Problem{}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if kind != ProblemType || json.Unmarshal(body, &p) != nil {
 		p = Problem{
-			Detail: fmt.Sprintf("%s answers %s", c.base, resp.Status),
+			Detail: fmt.Sprintf("%s answers %s", base, resp.Status),
 			Hint:   "is it a Rota server?",
 		}
 	}
@@ -209,7 +255,7 @@ func (c *Client) refusal(resp *http.Response) error {
 }
 
 // unreachable says of an error of the connection where it was and how to mend it.
-func (c *Client) unreachable(err error) error {
+func (c *Client) unreachable(base *url.URL, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -217,16 +263,25 @@ func (c *Client) unreachable(err error) error {
 	if errors.As(err, &ue) {
 		err = ue.Err
 	}
-	e := job.Errorf(job.CodeUnavailable, "no answer from %s: %w", c.base, err)
+	e := job.Errorf(job.CodeUnavailable, "no answer from %s: %w", base, err)
 	if refused(err) {
 		return e.WithHint("is it running? start one with: rota up")
 	}
 	return e.WithHint("is it a Rota server? name another one with --server or ROTA_SERVER")
 }
 
-// refused tells whether the request can't have arrived.
+// UntouchedHeader is set by a server that does not serve yet: what was asked had no effect, and may be asked of another one.
+const UntouchedHeader = "Rota-Untouched"
+
+// untouched is the error of such an answer.
+type untouched struct{ error }
+
+func (e *untouched) Unwrap() error { return e.error }
+
+// refused tells whether the request can't have arrived, or had no effect.
 func refused(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT)
+	var u *untouched
+	return errors.As(err, &u) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT)
 }
 
 func transient(err error, again bool) bool {

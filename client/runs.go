@@ -2,14 +2,18 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 
 	"github.com/rota-dev/rota/job"
 )
 
 // Run asks for a run of a task now and returns the names of the runs; it does not wait for them. With a
-// Key it is safe to ask again.
+// Key it is safe to ask again; where the client knows several servers it makes one itself.
 func (c *Client) Run(ctx context.Context, r RunRequest) (*RunAnswer, error) {
+	if r.Key == "" && len(c.servers) > 1 { // one may die while it is asked, and then another one is
+		r.Key = "client-" + rand.Text()
+	}
 	body := struct {
 		Nodes  []job.NodeID      `json:"nodes,omitempty"`
 		Params map[string]string `json:"params,omitempty"`

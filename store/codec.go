@@ -38,6 +38,7 @@ type Token struct {
 // Master is a process that serves the API. It stands under the master's own lease; see [Store.Announce].
 type Master struct {
 	ID      string    `json:"id"`
+	Name    string    `json:"name,omitempty"` // as it was started; no two that are alive share one
 	URL     string    `json:"url"`
 	Version string    `json:"version"`
 	Since   time.Time `json:"since"`

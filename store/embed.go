@@ -30,10 +30,12 @@ type EmbedOptions struct {
 	Name string // of the member; default "rota"
 	// ClientURLs and PeerURLs are where it listens. Empty: a unix socket that only this user can open, no port.
 	ClientURLs, PeerURLs []string
-	// Cluster lists all members as etcd writes it: name=url,name=url. Empty: this one alone.
+	// Cluster lists the members as etcd writes it: name=url,name=url. Empty: this one alone. It counts at the first start alone,
+	// and then only where none of the others answers: a cluster that is there is joined, if it was told of this member (see
+	// [Store.AddMember]).
 	Cluster string
-	// Existing joins a cluster that runs already and has been told of this member.
-	Existing bool
+	// Waiting, unless nil, is told from time to time why the member does not serve yet.
+	Waiting func(why string)
 	// ClientTLS and PeerTLS are for https URLs; who connects must then show a certificate of that CA.
 	ClientTLS, PeerTLS TLSFiles
 	QuotaBytes         int64         // of the database; default 2 GiB
@@ -65,8 +67,9 @@ type Server struct {
 // maxSocketPath is the longest path of a unix socket, with room for what etcd appends.
 const maxSocketPath = 100
 
-// Embed starts an etcd member and waits until it serves: a member of a cluster needs a majority for that. It
-// is [job.CodeConflict] where another process uses the directory.
+// Embed starts an etcd member and waits until it serves, as long as ctx lasts: a member of a cluster needs a majority for that.
+// It is [job.CodeConflict] where another process uses the directory, and where the cluster does not know this member, or
+// knows it and its data is gone.
 func Embed(ctx context.Context, o EmbedOptions) (srv *Server, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make etcd's directory: %w", err)
@@ -88,23 +91,20 @@ func Embed(ctx context.Context, o EmbedOptions) (srv *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := found(ctx, &o, cfg); err != nil {
+		return nil, err
+	}
 	if srv.etcd, err = embed.StartEtcd(cfg); err != nil {
-		return nil, fmt.Errorf("start etcd in %s: %w", o.Dir, err)
-	}
-	select {
-	case <-srv.etcd.Server.ReadyNotify():
-	case err = <-srv.etcd.Err():
-	case <-srv.etcd.Server.StopNotify():
-		err = errors.New("it stopped at once")
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
-		srv.etcd.Close()
-		return nil, job.Errorf(job.CodeUnavailable, "etcd in %s does not get ready: %w", o.Dir, err)
+		return nil, startFault(o.Dir, err)
 	}
 	es := srv.etcd.Server
-	srv.store = newStore(newEtcd(v3client.New(es),
+	client := v3client.New(es)
+	if err := srv.serves(ctx, &o, client); err != nil {
+		_ = client.Close()
+		srv.etcd.Close()
+		return nil, err
+	}
+	srv.store = newStore(newEtcd(client,
 		adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(es)), adapter.LeaseServerToLeaseClient(v3rpc.NewQuotaLeaseServer(es)),
 	), o.Prefix, o.Logger)
 	if o.Relist > 0 {
@@ -121,6 +121,11 @@ func (srv *Server) ClientURLs() []string { return srv.urls }
 
 // Done is closed when the member has stopped, by Close or by itself, as for a broken disk.
 func (srv *Server) Done() <-chan struct{} { return srv.etcd.Server.StopNotify() }
+
+// Removed tells, once the member has stopped, whether it was taken out of the cluster.
+func (srv *Server) Removed() bool {
+	return srv.etcd.Server.Cluster().Member(srv.etcd.Server.MemberID()) == nil
+}
 
 // Close stops the member, after its store. What was written is on disk.
 func (srv *Server) Close() error {
@@ -197,9 +202,6 @@ func (srv *Server) config(o *EmbedOptions) (*embed.Config, error) {
 		cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	}
 	cfg.ClusterState = embed.ClusterStateFlagNew
-	if o.Existing {
-		cfg.ClusterState = embed.ClusterStateFlagExisting
-	}
 	return cfg, nil
 }
 

@@ -77,13 +77,13 @@ func (l listing[T]) command(c *cli) *cobra.Command {
 
 func (c *cli) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "get KIND", Short: "List tasks, templates, jobs, nodes, records, stats, processes, groups, configuration, masters or backfills",
+		Use: "get KIND", Short: "List tasks, templates, jobs, nodes, records, stats, processes, groups, configuration, masters, backfills, receivers, monitors or deliveries",
 		Example: "  rota get tasks\n" +
 			"  rota get records --task nightly-backup --outcome failed --since 7d\n" +
 			"  rota get nodes -o json",
 	}
 	cmd.AddCommand(
-		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getStats(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(), c.getTemplates(),
+		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getStats(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(), c.getTemplates(), c.getReceivers(), c.getMonitors(), c.getDeliveries(),
 		c.getBackfills(),
 	)
 	return kinds(cmd)
@@ -309,33 +309,18 @@ func (c *cli) getConfig() *cobra.Command {
 	}.command(c)
 }
 
-// masterView is what a status tells of a master.
-type masterView struct {
-	ID      string `json:"id"`
-	Leader  bool   `json:"leader"`
-	Answers bool   `json:"answers"` // it is the one that was asked
-}
-
 func (c *cli) getMasters() *cobra.Command {
-	return listing[masterView]{
-		use: "masters", aliases: []string{"master", "m"}, short: "Show the leader and the master that answers",
+	return listing[client.MasterView]{
+		use: "masters", aliases: []string{"master", "m"}, short: "List the masters that are alive",
 		flags: func(*cobra.Command, *filters) {},
-		list: func(ctx context.Context, cl *client.Client, _ *filters, _ []string) ([]masterView, error) {
-			s, err := cl.Status(ctx)
-			if err != nil {
-				return nil, err
-			}
-			list := []masterView{{ID: s.Master, Leader: s.Leader == s.Master, Answers: true}}
-			if s.Leader != "" && s.Leader != s.Master {
-				list = append(list, masterView{ID: s.Leader, Leader: true})
-			}
-			return list, nil
+		list: func(ctx context.Context, cl *client.Client, _ *filters, _ []string) ([]client.MasterView, error) {
+			return cl.Masters(ctx)
 		},
-		name: func(m *masterView) string { return m.ID },
-		table: func(_ *cli, list []masterView) *table {
-			t := &table{head: []string{"MASTER", "LEADER", "ANSWERS"}}
+		name: func(m *client.MasterView) string { return m.ID },
+		table: func(c *cli, list []client.MasterView) *table {
+			t := &table{head: []string{"MASTER", "LEADER", "ANSWERS", "ADDRESS", "VERSION", "SINCE"}}
 			for _, m := range list {
-				t.add(m.ID, m.Leader, m.Answers)
+				t.add(m.ID, m.Leader, m.Answers, m.URL, m.Version, c.when(m.Since))
 			}
 			return t
 		},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,7 @@ type Server struct {
 	tls      *tls.Config // to serve with; nil: plain HTTP
 	data     *dataDir
 	listener net.Listener
+	front    front
 	store    *store.Store
 	masterID string
 	history  *history.DB
@@ -68,7 +70,7 @@ func Start(ctx context.Context, cfg ServerConfig, logTo io.Writer) (_ *Server, e
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	steps := []func(context.Context) error{s.loadTLS, s.listen, s.openData, s.openStore}
+	steps := []func(context.Context) error{s.loadTLS, s.listen, s.serve, s.openData, s.openStore}
 	if cfg.Role != RoleMaster {
 		steps = append([]func(context.Context) error{s.loadPolicy}, steps...)
 	}
@@ -78,12 +80,25 @@ func Start(ctx context.Context, cfg ServerConfig, logTo io.Writer) (_ *Server, e
 	if cfg.Role != RoleMaster {
 		steps = append(steps, s.startAgent)
 	}
-	for _, step := range append(steps, s.serve) {
+	for _, step := range append(steps, s.open) {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// open lets requests in. Whoever comes last goes first.
+func (s *Server) open(context.Context) error {
+	if s.listener == nil {
+		return nil
+	}
+	s.front.open(s.handler())
+	if i := slices.IndexFunc(s.parts, func(p part) bool { return p.name == "http" }); i >= 0 {
+		p := s.parts[i]
+		s.parts = append(slices.Delete(s.parts, i, i+1), p)
+	}
+	return nil
 }
 
 func (s *Server) opened(name string, close func() error) {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -105,7 +107,17 @@ func (s *Server) openStore(ctx context.Context) error {
 		s.opened("etcd client", st.Close)
 		return nil
 	}
-	opts := store.EmbedOptions{Dir: s.data.join("etcd"), Prefix: s.cfg.Prefix, ClientTLS: s.cfg.EtcdTLS, Logger: s.log}
+	opts := store.EmbedOptions{
+		Dir: s.data.join("etcd"), Prefix: s.cfg.Prefix, ClientTLS: s.cfg.EtcdTLS, PeerTLS: s.cfg.EtcdTLS, Logger: s.log,
+		Cluster: strings.Join(s.cfg.Embed, ","), Waiting: func(why string) {
+			if s.front.waits("etcd is not ready: " + why) {
+				s.log.Warn("etcd does not serve yet", "why", why)
+			}
+		},
+	}
+	if len(s.cfg.Embed) > 0 {
+		opts.Name, opts.PeerURLs = s.cfg.Name, []string{s.cfg.peerURL()}
+	}
 	if s.cfg.EtcdURL != "" {
 		opts.ClientURLs = []string{s.cfg.EtcdURL}
 	}
@@ -117,6 +129,11 @@ func (s *Server) openStore(ctx context.Context) error {
 	go func() {
 		defer close(watched)
 		<-e.Done()
+		if e.Removed() {
+			s.fail(job.Errorf(job.CodeConflict, "this member was removed from its etcd cluster").
+				WithHint("remove %s before it is added again, or name the others with --etcd", s.data.join("etcd")))
+			return
+		}
 		s.fail(job.Errorf(job.CodeInternal, "etcd has stopped by itself").WithHint("see what it said before; is the disk full, or broken?"))
 	}()
 	s.opened("etcd", func() error {
@@ -137,6 +154,16 @@ func (s *Server) replaceMaster(ctx context.Context) error {
 	if last := strings.TrimSpace(string(b)); err == nil && job.CheckName("master", last) == nil {
 		if err := s.store.ReplaceMaster(ctx, last); err != nil {
 			return err
+		}
+	}
+	others, _, err := s.store.Masters().List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range others {
+		if m.Name == s.cfg.Name {
+			return job.Errorf(job.CodeConflict, "another master %s is alive, at %s", m.Name, m.URL).
+				WithHint("give this one a name of its own with --name; where that one was just killed and its data folder is gone, wait for its lease (%s) to lapse", s.cfg.Lease)
 		}
 	}
 	// Two masters on one machine, and two lives of one, are different ones.
@@ -161,7 +188,36 @@ func (s *Server) openHistory(ctx context.Context) error {
 	}
 	s.history = db
 	s.opened("history", db.Close)
-	return nil
+	return s.shareHistory(ctx, dsn)
+}
+
+// shareHistory refuses a history that is not the cluster's: what is looked for in one of two is found in neither.
+func (s *Server) shareHistory(ctx context.Context, dsn string) error {
+	mine := store.HistoryID{ID: s.history.ID(), Place: placeOf(dsn), By: s.masterID, Since: time.Now().UTC()}
+	if s.cfg.AdoptDB {
+		others, _, err := s.store.Masters().List(ctx)
+		if err != nil {
+			return err
+		}
+		if len(others) > 0 {
+			return job.Errorf(job.CodeConflict, "another history can be adopted while no master is alive, and %s is", others[0].ID)
+		}
+	}
+	has, err := s.store.ShareHistory(ctx, mine, s.cfg.AdoptDB)
+	if err != nil || has.ID == mine.ID {
+		return err
+	}
+	return job.Errorf(job.CodeConflict, "the cluster's history is in %s since %s, and this master was given another one, in %s",
+		has.Place, has.Since.Format(time.RFC3339), mine.Place).
+		WithHint("give all masters the same --db; to take history along to another database: rota history copy; to leave the old one behind: --adopt-history")
+}
+
+// placeOf says where a history is, without its password.
+func placeOf(dsn string) string {
+	if u, err := url.Parse(dsn); err == nil && isPostgres(dsn) {
+		return "PostgreSQL at " + u.Host + u.Path
+	}
+	return "SQLite on " + hostName() + ", " + strings.TrimPrefix(dsn, "sqlite:")
 }
 
 // refuseSplitHistory refuses a master with a history of its own beside another: each would know half of it.

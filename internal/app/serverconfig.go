@@ -64,7 +64,8 @@ type ServerConfig struct {
 	LogLevel              string
 	LogFormat             string
 
-	WaysConfig // of the node
+	WaysConfig   // of the node
+	NotifyConfig // of the master
 }
 
 // defaultListen is where the API is served when nothing else is said.
@@ -97,6 +98,7 @@ func (c *ServerConfig) complete() error {
 		f.AddHint("--etcd", "such as --etcd http://10.0.0.5:2379", "a node needs the address of etcd")
 	}
 	c.WaysConfig.complete(&f)
+	c.NotifyConfig.complete(&f)
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		f.Add("--tls-cert", "a certificate and its key come together, as --tls-cert and --tls-key")
 	}

@@ -37,6 +37,7 @@ type DB struct {
 	opt         Options
 	log         *slog.Logger
 	path        string // of SQLite's file
+	id          string // see ID
 	file        *fileLock
 	checkpoints *checkpoints                  // of SQLite
 	trace       func(text string, args []any) // set by tests before the first call
@@ -67,6 +68,18 @@ const (
 // wrote the tables; nothing was changed. [job.CodeUnauthorized] and [job.CodeForbidden]: credentials or
 // permissions. [job.CodeInvalid]: the dsn is wrong, or the file is no database.
 func Open(ctx context.Context, dsn string, opt Options) (*DB, error) {
+	d := newDB(opt)
+	err := d.open(ctx, dsn)
+	if err == nil {
+		err = d.identify(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func newDB(opt Options) *DB {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -79,28 +92,36 @@ func Open(ctx context.Context, dsn string, opt Options) (*DB, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	d := &DB{opt: opt, log: opt.Logger}
-	var err error
+	return &DB{opt: opt, log: opt.Logger}
+}
+
+// open opens the database, whichever history it holds.
+func (d *DB) open(ctx context.Context, dsn string) (err error) {
 	switch {
 	case dsn == "":
 		err = job.Errorf(job.CodeInvalid, "no history database is named").WithHint("give sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE")
-	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
+	case isPostgres(dsn):
 		err = d.openPostgres(ctx, dsn)
 	case strings.HasPrefix(dsn, "sqlite:"):
-		err = d.openSQLite(ctx, strings.TrimPrefix(strings.TrimPrefix(dsn, "sqlite:"), "//"))
+		err = d.openSQLite(ctx, sqlitePath(dsn))
 	case strings.Contains(dsn, "://"):
 		scheme, _, _ := strings.Cut(dsn, "://")
 		err = job.Errorf(job.CodeInvalid, "history in %q is not supported", scheme).WithHint("use sqlite:PATH or postgres://…")
 	default:
 		err = d.openSQLite(ctx, dsn)
 	}
-	if err == nil {
-		err = d.classify(ctx, "sum up records", d.sumUp(ctx))
-	}
 	if err != nil {
-		return nil, errors.Join(err, d.Close())
+		return err
 	}
-	return d, nil
+	return d.classify(ctx, "sum up records", d.sumUp(ctx))
+}
+
+func isPostgres(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+}
+
+func sqlitePath(dsn string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(dsn, "sqlite:"), "//")
 }
 
 // Redact is the dsn without its password, for logs.
