@@ -33,6 +33,13 @@ func (c *Client) RunState(ctx context.Context, id job.RunID) (*RunView, error) {
 	return one[RunView](ctx, c, get(nil, "runs", string(id)))
 }
 
+// Runs lists the runs that have not ended: those that wait for what their task depends on, those that were asked for, and
+// those that are alive; the oldest first.
+func (c *Client) Runs(ctx context.Context, f JobFilter) ([]RunView, error) {
+	var out []RunView
+	return out, c.do(ctx, f.add(get(&out, "runs")))
+}
+
 // poll is how long one request waits for the end of a run.
 const poll = 30 * time.Second
 

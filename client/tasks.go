@@ -74,9 +74,13 @@ func (c *Client) PutTask(ctx context.Context, t job.Task, rev int64) (*Applied, 
 	return one[Applied](ctx, c, r)
 }
 
-// DeleteTask deletes a task if its revision is still rev; 0: in any case.
-func (c *Client) DeleteTask(ctx context.Context, ref job.TaskRef, rev int64) error {
+// DeleteTask deletes a task if its revision is still rev; 0: in any case. One that others depend on is a conflict, unless
+// it is forced: then they wait for a task of that name.
+func (c *Client) DeleteTask(ctx context.Context, ref job.TaskRef, rev int64, force bool) error {
 	r := &call{method: http.MethodDelete, path: []string{"tasks", ref.Group, ref.Name}, header: http.Header{}}
+	if force {
+		r = r.set("force", "true")
+	}
 	if rev > 0 {
 		r.header.Set("If-Match", etag(rev))
 	}

@@ -131,6 +131,8 @@ type RunView struct {
 	Node    job.NodeID           `json:"node,omitempty"`
 	Process *job.Process         `json:"process,omitempty"`
 	Record  *job.ExecutionRecord `json:"record,omitempty"`
+	Since   time.Time            `json:"since,omitzero"`  // when it was asked for, or began; of what has not ended
+	Waits   []string             `json:"waits,omitempty"` // what it waits for, of what its task depends on
 }
 
 // Ended tells whether the run is over: its state is an outcome.
@@ -138,9 +140,11 @@ func (v *RunView) Ended() bool { return job.Outcome(v.State).Valid() }
 
 // Upcoming is a firing to come, and how the one before it ended.
 type Upcoming struct {
-	Task job.TaskRef          `json:"task"`
-	Next time.Time            `json:"next"`
-	Last *job.ExecutionRecord `json:"last,omitempty"`
+	Task job.TaskRef `json:"task,omitzero"`
+	// Group is the group of which an execution begins; Task is zero then.
+	Group string               `json:"group,omitempty"`
+	Next  time.Time            `json:"next"`
+	Last  *job.ExecutionRecord `json:"last,omitempty"`
 }
 
 // Status is the state of the whole as a master sees it.
@@ -234,20 +238,22 @@ const (
 	EventProcess  = "process"
 	EventDispatch = "dispatch"
 	EventRecord   = "record"
+	// EventExecution tells of an execution of a group; its object is an [ExecutionView] without its runs.
+	EventExecution = "execution"
 	// EventGap tells that events were missed: whoever keeps a picture must read it anew.
 	EventGap = "gap"
 )
 
 // Event tells of something that changed, for those who watch.
 type Event struct {
-	// Type is task, node, job, process, dispatch, record or gap.
+	// Type is task, node, job, process, dispatch, record, execution or gap.
 	Type string `json:"type"`
 	// Change is put or deleted.
 	Change string    `json:"change"`
 	Key    string    `json:"key"`
 	At     time.Time `json:"at"`
 	// Object is a pointer to what the type names (*job.TaskEntry, *job.Node, *job.Job, *job.Process, *job.Dispatch,
-	// *job.ExecutionRecord), where the event carries it; of an unknown type, what JSON gives.
+	// *job.ExecutionRecord, *ExecutionView), where the event carries it; of an unknown type, what JSON gives.
 	Object any `json:"object,omitempty"`
 }
 
@@ -279,6 +285,8 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 		into = new(job.Dispatch)
 	case EventRecord:
 		into = new(job.ExecutionRecord)
+	case EventExecution:
+		into = new(ExecutionView)
 	default:
 		return json.Unmarshal(v.Object, &e.Object)
 	}
@@ -287,4 +295,17 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 	}
 	e.Object = into
 	return nil
+}
+
+// MonitorView is a monitor with how it stands.
+type MonitorView struct {
+	job.Entry[job.Monitor]
+	Key      string               `json:"key,omitempty"` // what its pings must know; for editors alone
+	URL      string               `json:"url,omitempty"` // where its pings go; for editors alone
+	Next     time.Time            `json:"next,omitzero"` // when it is expected next
+	Until    time.Time            `json:"until,omitzero"`
+	LastPing time.Time            `json:"last_ping,omitzero"`
+	Pings    int64                `json:"pings"`             // how many came
+	Running  *job.PingRun         `json:"running,omitempty"` // began, and has not told of its end
+	Last     *job.ExecutionRecord `json:"last,omitempty"`    // the newest record
 }

@@ -18,10 +18,13 @@ type Dispatch struct {
 	Cause       string            `json:"cause,omitempty"` // who or what asked
 	Attempt     int               `json:"attempt,omitempty"`
 	RequestedAt time.Time         `json:"requested_at"`
-	NotAfter    time.Time         `json:"not_after,omitzero"` // it does not start later than this
-	Backfill    string            `json:"backfill,omitempty"` // the one that it is a run of
-	Started     *Started          `json:"started,omitempty"`
-	Revision    int64             `json:"revision,omitempty"` // the store's, of the version that was read
+	NotAfter    time.Time         `json:"not_after,omitzero"`  // it does not start later than this
+	Backfill    string            `json:"backfill,omitempty"`  // the one that it is a run of
+	Execution   string            `json:"execution,omitempty"` // of its group, of which it is a step's run
+	// Data are the values of steps.… and item that the job names, see [Scope].
+	Data     map[string]json.RawMessage `json:"data,omitempty"`
+	Started  *Started                   `json:"started,omitempty"`
+	Revision int64                      `json:"revision,omitempty"` // the store's, of the version that was read
 }
 
 // Started is the mark that a node sets on a dispatch before it executes it.

@@ -8,12 +8,17 @@ import (
 
 // Documents are what task files hold, and what is applied together.
 type Documents struct {
+	Receivers []Receiver `json:"receivers,omitempty"`
 	Templates []Template `json:"templates,omitempty"`
+	Groups    []Group    `json:"groups,omitempty"`
 	Tasks     []Task     `json:"tasks"`
+	Monitors  []Monitor  `json:"monitors,omitempty"`
 }
 
 // Len is how many they are.
-func (d *Documents) Len() int { return len(d.Templates) + len(d.Tasks) }
+func (d *Documents) Len() int {
+	return len(d.Receivers) + len(d.Monitors) + len(d.Templates) + len(d.Groups) + len(d.Tasks)
+}
 
 // String counts them for a person: "2 templates, 5 tasks".
 func (d *Documents) String() string {
@@ -21,7 +26,7 @@ func (d *Documents) String() string {
 	for _, n := range [...]struct {
 		count int
 		word  string
-	}{{len(d.Templates), "template"}, {len(d.Tasks), "task"}} {
+	}{{len(d.Receivers), "receiver"}, {len(d.Templates), "template"}, {len(d.Groups), "group"}, {len(d.Tasks), "task"}, {len(d.Monitors), "monitor"}} {
 		switch {
 		case n.count == 1:
 			words = append(words, "1 "+n.word)

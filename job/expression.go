@@ -14,6 +14,7 @@ import (
 	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/types"
 	"github.com/expr-lang/expr/vm"
 
 	"github.com/rota-dev/rota/schedule"
@@ -141,8 +142,9 @@ func functionNames() []string {
 
 // options are those of the compiler.
 func options() []expr.Option {
-	env := map[string]any{
-		"config": map[string]any{}, "params": map[string]any{}, "task": map[string]any{}, "node": map[string]any{}, "instant": "", "run": "",
+	object := types.TypeOf(map[string]any{})
+	env := types.Map{
+		"config": object, "params": object, "task": object, "node": object, "steps": object, "item": types.Any, "instant": types.String, "run": types.String,
 	}
 	list := []expr.Option{expr.Env(env), expr.DisableAllBuiltins(), expr.MaxNodes(maxTreeNodes)}
 	for _, n := range expressionFunctions {
@@ -220,23 +222,32 @@ func byteOffset(s string, char int) int {
 	return len(s)
 }
 
-// eval is the expression's value as text.
-func (p part) eval(scope Scope) (text string, err error) {
+// valueIn is what the expression gives.
+func (p part) valueIn(scope Scope) (any, error) {
 	if p.program == nil {
-		text, ok := scope.lookup(p.names[0].text)
+		v, ok := scope.value(p.names[0])
 		if !ok {
-			return "", scope.missing(p.names[0].text)
+			return nil, scope.missing(p.names[0].text)
 		}
-		return text, nil
+		return v, nil
 	}
 	env, err := scope.env(p.names)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	v, err := vm.Run(p.program, env)
 	if err != nil {
 		_, message := exprError(p.text, err)
-		return "", Errorf(CodeInvalid, "%s", message)
+		return nil, Errorf(CodeInvalid, "%s", message)
+	}
+	return v, nil
+}
+
+// eval is the expression's value as text.
+func (p part) eval(scope Scope) (text string, err error) {
+	v, err := p.valueIn(scope)
+	if err != nil {
+		return "", err
 	}
 	text, err = valueText(v)
 	if err == nil && len(text) > maxValue {

@@ -1,6 +1,8 @@
 package job
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +21,26 @@ type Scope struct {
 	Instant time.Time
 	Task    TaskRef
 	Run     RunID
+	// Data are the values of steps.… and item, by their names with dots between: a run of an execution's step has those that its
+	// job names.
+	Data map[string]json.RawMessage
+}
+
+// value is that of a name: text, or of the data of a step whatever JSON can say.
+func (s *Scope) value(n valueName) (any, bool) {
+	if !n.data() {
+		v, ok := s.lookup(n.text)
+		return v, ok
+	}
+	raw, ok := s.Data[n.text]
+	if !ok {
+		return nil, false
+	}
+	var v any
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return nil, false
+	}
+	return v, true
 }
 
 // lookup is the value of a name, and whether there is one.
@@ -58,13 +80,20 @@ func (s *Scope) env(names []valueName) (map[string]any, error) {
 	env := map[string]any{"config": map[string]any{}, "params": map[string]any{}, "task": map[string]any{}}
 	labels := map[string]any{}
 	env["node"] = map[string]any{"labels": labels}
+	env["steps"] = map[string]any{}
+	names = slices.Clone(names)
+	slices.SortStableFunc(names, func(a, b valueName) int { return cmp.Compare(len(a.path), len(b.path)) }) // a whole before its parts
 	for _, n := range names {
-		v, ok := s.lookup(n.text)
+		v, ok := s.value(n)
 		if !ok {
 			if n.optional {
 				continue
 			}
 			return nil, s.missing(n.text)
+		}
+		if n.data() {
+			put(env, n.path, v)
+			continue
 		}
 		root, rest, nested := strings.Cut(n.text, ".")
 		if label, ok := strings.CutPrefix(n.text, "node.labels."); ok {
@@ -78,12 +107,33 @@ func (s *Scope) env(names []valueName) (map[string]any, error) {
 	return env, nil
 }
 
+// put sets a value below the maps of a path. What stands there as a whole already has it.
+func put(env map[string]any, path []string, v any) {
+	for _, key := range path[:len(path)-1] {
+		next, ok := env[key].(map[string]any)
+		if !ok {
+			if env[key] != nil {
+				return
+			}
+			next = map[string]any{}
+			env[key] = next
+		}
+		env = next
+	}
+	env[path[len(path)-1]] = v
+}
+
 // missing says that a name has no value, and which near one has.
 func (s *Scope) missing(name string) error {
 	var sort string
 	var known map[string]string
 	root, rest, _ := strings.Cut(name, ".")
 	switch {
+	case root == "item":
+		return Errorf(CodeInvalid, "%s has no value here", name).WithHint("it is what a step with foreach runs for, and has the fields that its list gives it")
+	case root == "steps":
+		return Errorf(CodeInvalid, "%s has no value here", name).
+			WithHint(`run the group (rota run group NAME), and see what the step handed back; or give a default: {{ %s ?? "text" }}`, name)
 	case root == "config":
 		sort, known = "configuration", s.Config
 	case root == "params":

@@ -13,6 +13,9 @@ type History interface {
 	// record's ID: a record that is there already is left alone, unless the new outcome supersedes the old one
 	// (see [Outcome.Supersedes]), which replaces the row and keeps its number. It sets Number and IsHandle of
 	// each element of recs to what now stands, and the result tells for each whether it was stored.
+	//
+	// A record with instants that a node owes (Owed) keeps those of which the node does not tell itself, whichever comes first. One
+	// of which nothing is left when it comes is not stored, and counts as handled.
 	Insert(ctx context.Context, recs []ExecutionRecord) (stored []bool, err error)
 	// MarkHandled notes that the effects of the records have happened, of those that still have the outcome that was handled: a
 	// record that has superseded one meanwhile has effects of its own.
@@ -30,6 +33,9 @@ type History interface {
 	Settled(ctx context.Context, task TaskRef, from, to time.Time) ([]ExecutionRecord, error)
 	// Backfilled lists in the same way the records of backfilled runs of instants in (from, to].
 	Backfilled(ctx context.Context, task TaskRef, from, to time.Time) ([]ExecutionRecord, error)
+	// Told lists the records of instants of a task on a node, in no order, as far as they matter for the instants after from: of those
+	// after since too nothing is left out. Only a part of a record is given, as in a list.
+	Told(ctx context.Context, task TaskRef, node NodeID, from time.Time) (recs []ExecutionRecord, since time.Time, err error)
 	// Succeeded tells on which nodes the task has a record of success.
 	Succeeded(ctx context.Context, task TaskRef) ([]NodeID, error)
 	// Stats sums up records, pruned ones too, as long as statistics are kept: one element without a division, else one
@@ -40,6 +46,8 @@ type History interface {
 	// Prune removes records by age, number and size, and statistics by age, in small steps that do not block writers, and
 	// says how many records. The latest record of each task stays.
 	Prune(ctx context.Context, r Retention, now time.Time) (int, error)
+	Alerts
+	ExecutionHistory
 	// Ping tells whether the database answers.
 	Ping(ctx context.Context) error
 	Close() error
@@ -49,6 +57,28 @@ type History interface {
 type Handled struct {
 	ID      string
 	Outcome Outcome
+}
+
+// Alerts keeps how things stand with what people are told of, and the messages to them. It is a part of [History].
+type Alerts interface {
+	// ChangeAlerts reads the alert of each input, has decide say what becomes of it, and keeps that together with the messages that go
+	// out, all in one transaction. decide may be asked several times. An input with a record is passed over where that has been decided
+	// upon already, or does not stand any more with that outcome: so a record counts once, however often it is handled. A message whose
+	// ID is there already is not written again. Where decide returns false, nothing changes.
+	ChangeAlerts(ctx context.Context, in []AlertInput, decide func(i int, old Alert) (Alert, []Delivery, bool)) error
+	// DueAlerts are the keys of the alerts that are to be looked at by now, the oldest first.
+	DueAlerts(ctx context.Context, now time.Time, limit int) ([]string, error)
+	// Deliveries lists messages, the newest first.
+	Deliveries(ctx context.Context, f DeliveryFilter) ([]Delivery, error)
+	// DueDeliveries are the messages of which an attempt is due, the oldest first.
+	DueDeliveries(ctx context.Context, now time.Time, limit int) ([]Delivery, error)
+	// SentTimes tells when messages to a receiver were sent since a time, in order.
+	SentTimes(ctx context.Context, receiver string, since time.Time) ([]time.Time, error)
+	// PutDeliveries writes messages, in one transaction: new ones, and of those that are there what became of them. One that is done
+	// stays as it is.
+	PutDeliveries(ctx context.Context, list []Delivery) error
+	// PruneAlerts removes what was done with before a time.
+	PruneAlerts(ctx context.Context, before time.Time) error
 }
 
 // Retention says what history keeps. Zero fields keep everything.

@@ -68,4 +68,6 @@ const (
 	TriggerRetry    Trigger = "retry" // a new attempt after a lost one
 	TriggerCatchup  Trigger = "catchup"
 	TriggerBackfill Trigger = "backfill"
+	TriggerGroup    Trigger = "group" // a step of an execution of its group
+	TriggerPing     Trigger = "ping"  // a job that Rota does not run told of itself, or should have
 )

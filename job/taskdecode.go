@@ -78,6 +78,7 @@ var (
 	commandType  = reflect.TypeFor[Command]()
 	timerType    = reflect.TypeFor[Timer]()
 	namesType    = reflect.TypeFor[Names]()
+	refType      = reflect.TypeFor[TextOrSecret]()
 	retryType    = reflect.TypeFor[Retry]()
 	durationType = reflect.TypeFor[Duration]()
 	statusesType = reflect.TypeFor[Statuses]()
@@ -120,6 +121,11 @@ func (d *decoder) value(v reflect.Value, n *yaml.Node, path string) {
 			v.SetBytes(raw)
 		}
 		return
+	case refType:
+		if n.Kind == yaml.ScalarNode {
+			d.scalar(v.FieldByName("Text"), n, path)
+			return
+		}
 	case retryType:
 		if n.Kind == yaml.ScalarNode {
 			d.scalar(v.FieldByName("Count"), n, path)

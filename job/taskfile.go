@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -87,8 +88,8 @@ func ReadSources(sources []Source, now time.Time) (Documents, error) {
 // ReadTasks is [ReadDocuments] of a file in which there is nothing but tasks.
 func ReadTasks(file string, data []byte) ([]Task, error) {
 	docs, err := ReadDocuments(file, data)
-	if err == nil && len(docs.Templates) > 0 {
-		err = Errorf(CodeInvalid, "found templates, want tasks alone")
+	if err == nil && docs.Len() > len(docs.Tasks) {
+		err = Errorf(CodeInvalid, "found %s, want tasks alone", docs.String())
 	}
 	return docs.Tasks, err
 }
@@ -194,6 +195,9 @@ func (r *fileReader) finish() {
 
 // sections are the lists that a document may have, and how an item of each is read.
 var sections = map[string]func(*fileReader, *decoder, *yaml.Node, string){
+	"groups":    section("group", func(r *fileReader) *[]Group { return &r.docs.Groups }),
+	"receivers": section("receiver", func(r *fileReader) *[]Receiver { return &r.docs.Receivers }),
+	"monitors":  section("monitor", func(r *fileReader) *[]Monitor { return &r.docs.Monitors }),
 	"templates": (*fileReader).template,
 	"tasks": func(r *fileReader, d *decoder, n *yaml.Node, path string) {
 		r.docs.Tasks = append(r.docs.Tasks, *r.task(d, n, path))
@@ -297,6 +301,29 @@ func (r *fileReader) template(d *decoder, n *yaml.Node, path string) {
 		r.twice(d, path, "template", t.Name, "rename one")
 	}
 	r.docs.Templates = append(r.docs.Templates, t)
+}
+
+// section reads the items of a list of documents of one sort.
+func section[T any, P interface {
+	*T
+	DocumentName() string
+	check(f *Faults, prefix string)
+}](sort string, to func(*fileReader) *[]T) func(*fileReader, *decoder, *yaml.Node, string) {
+	return func(r *fileReader, d *decoder, n *yaml.Node, path string) {
+		var t T
+		d.value(reflect.ValueOf(&t).Elem(), n, path)
+		unread := slices.Clone(d.faults)
+		r.faults, d.faults = append(r.faults, d.faults...), nil
+		if d.over {
+			return
+		}
+		r.locate(d, path, unread, P(&t).check)
+		if name := P(&t).DocumentName(); name != "" {
+			r.twice(d, path, sort, name, "rename one")
+		}
+		list := to(r)
+		*list = append(*list, t)
+	}
 }
 
 // locate runs a check and notes what it finds at its place. What could not be read is not complained of a second time.

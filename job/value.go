@@ -19,7 +19,14 @@ import (
 //	instant           the scheduled time, such as 2026-12-01T10:00:00Z
 //	task.name, task.group, run
 //
-// all of which are text. A name that has no value is an error, unless it stands before ??:
+// all of which are text, and, in the steps of an execution, over
+//
+//	steps.STEP.outcome        how a step before this one ended: success, failed, skipped…
+//	steps.STEP.result.FIELD   what its run handed back; steps["a-b"].… where the name is no plain word
+//	steps.STEP.results        of a step with several runs, those of all, in their order
+//	item                      what a step with foreach runs for; item.FIELD
+//
+// which are whatever JSON can say. A name that has no value is an error, unless it stands before ??:
 // {{ params.DAYS ?? "7" }}. A quoted text alone between the braces is that text and no value: "{{" itself is written
 // {{ "{{" }}; "}}" alone is plain text.
 type Text struct {
@@ -39,10 +46,14 @@ type part struct {
 
 // valueName is a name in an expression.
 type valueName struct {
-	text     string // as it is looked up, such as config.DB_HOST
-	optional bool   // it stands before ??
-	off      int    // in the template
+	text     string   // as it is looked up, such as config.DB_HOST
+	path     []string // its words
+	optional bool     // it stands before ??
+	off      int      // in the template
 }
+
+// data tells whether the name is of what an execution hands to its steps.
+func (n valueName) data() bool { return n.path[0] == "steps" || n.path[0] == "item" }
 
 // hasValues tells whether a text is more than plain.
 func hasValues(s string) bool { return strings.Contains(s, "{{") }

@@ -174,7 +174,7 @@ func TestJobFill(t *testing.T) {
 	const want = `the values of g/a cannot be filled in
 cmd: {{ config.A }} cannot be quoted here: it stands in single quotes; end them before it, or use double quotes
 envs.E: {{ config.A }}: there is no configuration "A"; set it, or give a default: {{ config.A ?? "text" }}
-stdin: unknown name "x"; did you mean config.x? names begin with config, params, node or task, or are instant or run`
+stdin: unknown name "x"; did you mean config.x? names begin with config, params, node, task, steps or item, or are instant or run`
 	if _, err := bad.Fill(job.Scope{}); err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("found\n%v\nwant\n%s", err, want)
 	}

@@ -112,6 +112,15 @@ func (c *nodeChecker) name(n ast.Node, optional bool) {
 		c.all(m.Node, m.Property)
 		return
 	}
+	if slices.Contains(path, "") && (path[0] == "steps" || path[0] == "item") { // the rest is an index, or is reckoned
+		if m, ok := n.(*ast.MemberNode); ok && len(path) > 1 {
+			if _, plain := m.Property.(*ast.StringNode); !plain {
+				c.check(m.Property, false)
+			}
+			c.check(m.Node, optional)
+			return
+		}
+	}
 	if slices.Contains(path, "") {
 		c.fail(n, "write config.NAME", "the name after %q must be written out", path[0])
 		return
@@ -120,7 +129,7 @@ func (c *nodeChecker) name(n ast.Node, optional bool) {
 		c.fail(root, hint, "%s", message)
 		return
 	}
-	c.names = append(c.names, valueName{text: strings.Join(path, "."), optional: optional, off: c.at(root)})
+	c.names = append(c.names, valueName{text: strings.Join(path, "."), path: path, optional: optional, off: c.at(root)})
 }
 
 // flatten turns a.b["c"] into its names, with "" for what is not written out, or gives a nil root where it does
@@ -144,7 +153,7 @@ func flatten(n ast.Node) (path []string, root *ast.IdentifierNode) {
 	return nil, nil
 }
 
-var valueRoots = []string{"config", "params", "node", "task", "instant", "run"}
+var valueRoots = []string{"config", "params", "node", "task", "instant", "run", "steps", "item"}
 
 // checkValueName says what is wrong with a name, and how to mend it.
 func checkValueName(path []string) (message, hint string) {
@@ -176,10 +185,12 @@ func checkValueName(path []string) (message, hint string) {
 			return unknownValue(full, path[1], "task.", "name", "group")
 		}
 	case "steps":
-		return "steps is not available in this version yet", "remove it"
+		return checkStepName(path)
+	case "item":
+		return "", ""
 	default:
 		if hint = didYouMean(path[0], valueRoots); hint == "" {
-			hint = "names begin with config, params, node or task, or are instant or run"
+			hint = "names begin with config, params, node, task, steps or item, or are instant or run"
 			if len(path) == 1 && validEnvName(full) {
 				hint = fmt.Sprintf("did you mean config.%s? %s", full, hint)
 			}
@@ -188,6 +199,24 @@ func checkValueName(path []string) (message, hint string) {
 	}
 	if len(path) > depth {
 		return fmt.Sprintf("%s is text and has no %q", strings.Join(path[:depth], "."), path[depth]), ""
+	}
+	return "", ""
+}
+
+// checkStepName says what is wrong with a name of a step's data.
+func checkStepName(path []string) (message, hint string) {
+	full := strings.Join(path, ".")
+	parts := []string{"outcome", "result", "results"}
+	switch {
+	case len(path) < 2:
+		return "steps needs a name", "write steps.STEP.result.FIELD or steps.STEP.outcome"
+	case len(path) < 3:
+		return fmt.Sprintf("%s needs a name", full),
+			fmt.Sprintf(`write %s.result.FIELD or %s.outcome; a step whose name has a "-" or a "." is written steps["NAME"].outcome`, full, full)
+	case !slices.Contains(parts, path[2]):
+		return fmt.Sprintf("unknown name %q", full), wantOneOf(path[2], parts)
+	case path[2] == "outcome" && len(path) > 3:
+		return fmt.Sprintf("%s is text and has no %q", strings.Join(path[:3], "."), path[3]), ""
 	}
 	return "", ""
 }

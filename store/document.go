@@ -21,3 +21,18 @@ var templateKind = documentKind[job.Template]("templates", "template")
 func (s *Store) Templates() *Collection[job.Entry[job.Template]] {
 	return &Collection[job.Entry[job.Template]]{s, templateKind}
 }
+
+var (
+	receiverKind = documentKind[job.Receiver]("receivers", "receiver")
+	monitorKind  = documentKind[job.Monitor]("monitors", "monitor")
+)
+
+// Receivers are where messages go: name.
+func (s *Store) Receivers() *Collection[job.Entry[job.Receiver]] {
+	return &Collection[job.Entry[job.Receiver]]{s, receiverKind}
+}
+
+// Monitors are the jobs that Rota watches and does not run: name.
+func (s *Store) Monitors() *Collection[job.Entry[job.Monitor]] {
+	return &Collection[job.Entry[job.Monitor]]{s, monitorKind}
+}

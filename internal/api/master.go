@@ -18,10 +18,27 @@ type Master interface {
 	Templates(ctx context.Context) ([]job.Entry[job.Template], error)
 	Template(ctx context.Context, name string) (*job.Entry[job.Template], error)
 	DeleteTemplate(ctx context.Context, name string) error
+	// Receivers are where messages go.
+	Receivers(ctx context.Context) ([]job.Entry[job.Receiver], error)
+	Receiver(ctx context.Context, name string) (*job.Entry[job.Receiver], error)
+	DeleteReceiver(ctx context.Context, name string) error
+	// TestReceiver sends a message now. That it was not taken is in the delivery, and no error.
+	TestReceiver(ctx context.Context, name, by string) (*job.Delivery, error)
+	Deliveries(ctx context.Context, f job.DeliveryFilter) ([]job.Delivery, error)
+	// Monitors are the jobs that are watched and not run.
+	Monitors(ctx context.Context) ([]master.MonitorView, error)
+	Monitor(ctx context.Context, name string) (*master.MonitorView, error)
+	RenewMonitorKey(ctx context.Context, name string) (*master.MonitorView, error)
+	DeleteMonitor(ctx context.Context, name string) error
+	// CheckPing tells whether there is a monitor of a key; Ping takes what its job says.
+	CheckPing(key string) error
+	Ping(ctx context.Context, key string, p job.Ping) error
 	// Put writes one task where its revision is still rev; 0: where there is none.
 	Put(ctx context.Context, task job.Task, rev int64) (master.Applied, error)
 	// Delete deletes a task where its revision is still rev; 0: whatever it is.
 	Delete(ctx context.Context, ref job.TaskRef, rev int64) error
+	// Unneeded refuses, as a conflict, the deletion of a task that others depend on.
+	Unneeded(ctx context.Context, ref job.TaskRef) error
 	Pause(ctx context.Context, ref job.TaskRef, by string) (*job.TaskEntry, error)
 	Resume(ctx context.Context, ref job.TaskRef, by string) (*job.TaskEntry, error)
 
@@ -47,6 +64,8 @@ type Master interface {
 	// Exec runs a command that is no task.
 	Exec(ctx context.Context, r client.ExecRequest) (master.RunAnswer, error)
 	RunState(ctx context.Context, id job.RunID) (*master.RunView, error)
+	// Runs lists those that have not ended.
+	Runs(ctx context.Context, f master.JobFilter) ([]master.RunView, error)
 	Kill(ctx context.Context, id job.RunID, by string) error
 	// Log tells what a run has written and writes; see [master.Master.Log].
 	Log(ctx context.Context, r master.LogRequest, emit func(master.LogEvent) error) error
@@ -79,6 +98,14 @@ type Master interface {
 	Config(ctx context.Context, group string) ([]store.Config, error)
 	SetConfig(ctx context.Context, group, key, value string) error
 	DeleteConfig(ctx context.Context, group, key string) error
+
+	// Masters lists those that are alive.
+	Masters(ctx context.Context) ([]client.MasterView, error)
+	// Members lists the servers of etcd.
+	Members(ctx context.Context) ([]client.Member, error)
+	AddMember(ctx context.Context, peerURL string) (*client.Member, error)
+	// RemoveMember refuses where the others could not go on.
+	RemoveMember(ctx context.Context, name string) (*client.Member, error)
 
 	Status(ctx context.Context) master.Status
 	// Ready tells why the master cannot serve now, or nil.

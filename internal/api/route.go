@@ -104,6 +104,8 @@ func (s *server) routes(mux *http.ServeMux) []byte {
 	s.recordRoutes(a)
 	s.calendarRoutes(a)
 	s.templateRoutes(a)
+	s.notifyRoutes(a)
+	s.masterRoutes(a)
 	s.adminRoutes(a)
 	s.eventRoutes(a)
 	tidy(a.OpenAPI())

@@ -43,6 +43,15 @@ type runStateInput struct {
 func (s *server) runRoutes(a huma.API) {
 	handle(s, a, route{http.MethodPost, "/tasks/{group}/{name}/run", "run-task", "Run a task now", RoleOperator}, s.run,
 		func(op *huma.Operation) { op.DefaultStatus = http.StatusAccepted })
+	handle(s, a, route{http.MethodGet, "/runs", "list-runs", "List the runs that have not ended", RoleViewer},
+		func(ctx context.Context, in *JobFilter) (*answer[[]client.RunView], error) {
+			f, err := in.filter()
+			if err != nil {
+				return nil, err
+			}
+			runs, err := s.master.Runs(ctx, f)
+			return &answer[[]client.RunView]{list(runs)}, err
+		})
 	handle(s, a, route{http.MethodGet, "/runs/{run}", "get-run", "Tell where a run stands", RoleViewer}, s.runState,
 		func(op *huma.Operation) { op.Middlewares = huma.Middlewares{patient} })
 	handle(s, a, route{http.MethodPost, "/runs/{run}/kill", "kill-run", "End a run", RoleOperator},

@@ -14,6 +14,7 @@ func aliases(r huma.Registry) {
 	r.RegisterTypeAlias(reflect.TypeFor[job.Timer](), reflect.TypeFor[timerSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[job.Statuses](), reflect.TypeFor[statusesSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[job.Retry](), reflect.TypeFor[retrySchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[job.TextOrSecret](), reflect.TypeFor[textOrSecretSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[job.Size](), reflect.TypeFor[sizeSchema]())
 }
 
@@ -36,6 +37,15 @@ func (timerSchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Description: "One timer, or several.",
 		OneOf:       []*huma.Schema{{Type: huma.TypeString}, textList()},
+	}
+}
+
+type textOrSecretSchema struct{}
+
+func (textOrSecretSchema) Schema(r huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "A text, or the name of a secret of the masters that has it.",
+		OneOf:       []*huma.Schema{{Type: huma.TypeString}, r.Schema(reflect.TypeFor[job.SecretRef](), true, "SecretRef")},
 	}
 }
 

@@ -36,8 +36,10 @@ type Options struct {
 	Tokens  Authenticator
 	Logger  *slog.Logger // default: none
 	Version string
-	Metrics http.Handler // served at /metrics; nil: nothing is
-	UI      http.Handler // served at / and below; nil: a page that says that there is none
+	// ExternalURL is where people and watched jobs reach the server; empty: where it was asked.
+	ExternalURL string
+	Metrics     http.Handler // served at /metrics; nil: nothing is
+	UI          http.Handler // served at / and below; nil: a page that says that there is none
 	// Heartbeat is how often an idle stream gives a sign of life. Default: 15 s.
 	Heartbeat time.Duration
 }
@@ -51,6 +53,8 @@ type server struct {
 	log       *slog.Logger
 	version   string
 	heartbeat time.Duration
+	external  string // where people reach it; empty: where it is asked
+	pingers   buckets
 	spec      []byte // the OpenAPI document
 }
 
@@ -60,7 +64,7 @@ var indexPage []byte
 // New makes the handler of the API. Streams and long polls end with the context of their request: the server that
 // uses the handler must end it when it stops, see [NewServer].
 func New(o Options) http.Handler {
-	s := &server{master: o.Master, tokens: o.Tokens, log: o.Logger, version: o.Version, heartbeat: o.Heartbeat}
+	s := &server{master: o.Master, tokens: o.Tokens, log: o.Logger, version: o.Version, heartbeat: o.Heartbeat, external: o.ExternalURL}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -71,6 +75,9 @@ func New(o Options) http.Handler {
 	s.spec = s.routes(mux)
 	mux.HandleFunc("GET /openapi.json", s.openapi)
 	mux.HandleFunc("POST "+job.LogPath+"{id}", s.takeLog)
+	for _, method := range []string{"GET ", "POST "} { // GET has HEAD in it
+		mux.HandleFunc(method+pingPath+"{ping...}", s.ping)
+	}
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if o.Metrics != nil {
@@ -85,7 +92,7 @@ func New(o Options) http.Handler {
 	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, job.Errorf(job.CodeForbidden, "a page of another origin may not do this"))
 	}))
-	return s.identify(s.logged(s.contained(origin.Handler(s.authenticate(s.found(mux))))))
+	return s.identify(s.logged(s.contained(origin.Handler(s.authenticate(hosted(s.found(mux)))))))
 }
 
 // NewServer makes an HTTP server with the bounds of the API. What it serves ends when the context does, so
@@ -164,7 +171,7 @@ func (s *server) logged(next http.Handler) http.Handler {
 		rec := &recorder{ResponseWriter: w}
 		begin := time.Now()
 		defer func() {
-			s.log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status,
+			s.log.DebugContext(r.Context(), "request", "method", r.Method, "path", shownPath(r), "status", rec.status,
 				"bytes", rec.bytes, "took", time.Since(begin), "from", r.RemoteAddr, "request", requestID(r.Context()))
 		}()
 		next.ServeHTTP(rec, r)

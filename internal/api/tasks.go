@@ -79,12 +79,18 @@ func (s *server) taskRoutes(a huma.API) {
 	type deleteInput struct {
 		TaskPath
 		Match string `header:"If-Match" doc:"The revision that was read; another one is a conflict"`
+		Force bool   `query:"force" doc:"Also a task that others depend on: they wait from then on"`
 	}
 	handle(s, a, route{http.MethodDelete, "/tasks/{group}/{name}", "delete-task", "Delete a task", RoleEditor},
 		func(ctx context.Context, in *deleteInput) (*nothing, error) {
 			rev, err := parseETag(in.Match)
 			if err != nil {
 				return nil, err
+			}
+			if !in.Force {
+				if err := s.master.Unneeded(ctx, in.ref()); err != nil {
+					return nil, err
+				}
 			}
 			return nil, s.master.Delete(ctx, in.ref(), rev)
 		})

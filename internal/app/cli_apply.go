@@ -185,6 +185,7 @@ func (c *cli) checkCommand() *cobra.Command {
 
 func (c *cli) deleteCommand() *cobra.Command {
 	var f fileFlags
+	var force bool
 	cmd := &cobra.Command{
 		Use: "delete TASK…", Short: "Delete tasks, or a node that is gone",
 		Long: "Delete tasks by name or as a file lists them. Their records stay.\n\nrota delete node NODE forgets a node that is gone for good.\n" +
@@ -195,6 +196,7 @@ func (c *cli) deleteCommand() *cobra.Command {
 		ValidArgsFunction: c.completeTasks,
 	}
 	f.file(cmd)
+	cmd.Flags().BoolVar(&force, "force", false, "also tasks that others depend on: these wait from then on")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cl, err := c.client()
 		if err != nil {
@@ -218,6 +220,12 @@ func (c *cli) deleteCommand() *cobra.Command {
 		if len(args) > 1 && (args[0] == "template" || args[0] == "templates") {
 			return c.deleteNamed(cmd.Context(), "template", args[1:], cl.DeleteTemplate)
 		}
+		if len(args) > 1 && (args[0] == "receiver" || args[0] == "receivers") {
+			return c.deleteNamed(cmd.Context(), "receiver", args[1:], cl.DeleteReceiver)
+		}
+		if len(args) > 1 && (args[0] == "monitor" || args[0] == "monitors") {
+			return c.deleteNamed(cmd.Context(), "monitor", args[1:], cl.DeleteMonitor)
+		}
 		if len(args) > 1 && (args[0] == "task" || args[0] == "tasks") {
 			args = args[1:]
 		}
@@ -229,9 +237,9 @@ func (c *cli) deleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.deleteDocuments(cmd.Context(), cl, docs)
+			return c.deleteDocuments(cmd.Context(), cl, docs, force)
 		}
-		return c.deleteTasks(cmd.Context(), cl, args)
+		return c.deleteTasks(cmd.Context(), cl, args, force)
 	}
 	return cmd
 }

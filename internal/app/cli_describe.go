@@ -37,6 +37,12 @@ func (c *cli) describeCommand() *cobra.Command {
 		c.describe("template NAME", []string{"templates"}, c.completeTemplates, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
 			return cl.Template(cmd.Context(), name)
 		}),
+		c.describe("receiver NAME", []string{"receivers"}, c.completeReceivers, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
+			return cl.Receiver(cmd.Context(), name)
+		}),
+		c.describe("monitor NAME", []string{"monitors"}, c.completeMonitors, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
+			return cl.Monitor(cmd.Context(), name)
+		}),
 		c.describe("calendar NAME", []string{"calendars", "cal"}, c.completeCalendars, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
 			return cl.Calendar(cmd.Context(), name)
 		}),
@@ -85,6 +91,14 @@ func (c *cli) describe(use string, aliases []string, complete cobra.CompletionFu
 			p.task(v)
 		case *client.NodeView:
 			p.node(v)
+		case *job.Entry[job.Receiver]:
+			if err := p.document(v.Document); err != nil {
+				return err
+			}
+		case *client.MonitorView:
+			if err := p.document(v); err != nil {
+				return err
+			}
 		case *job.Entry[job.Template]:
 			if err := p.document(v.Document); err != nil {
 				return err
@@ -178,6 +192,8 @@ func (p *page) task(v *client.TaskView) {
 	}
 	for _, n := range v.Placing {
 		switch {
+		case n.Bound && n.Online && n.Reason != "":
+			p.item("%s: bound, %s", n.Node, n.Reason)
 		case n.Bound && n.Online:
 			p.item("%s: bound", n.Node)
 		case n.Bound:
@@ -268,6 +284,12 @@ func (p *page) record(r *job.ExecutionRecord) {
 		p.head("Result")
 		p.text(string(r.Result))
 	}
+	if len(r.Effects) > 0 {
+		p.head("Effects")
+		for _, e := range r.Effects {
+			p.item("refused: %s", e)
+		}
+	}
 	if r.OutputBytes > 0 || r.Output != "" {
 		p.head("Output" + kept(r))
 		p.text(r.Output)
@@ -296,6 +318,7 @@ func (p *page) run(v *client.RunView) {
 	p.line("State", string(v.State))
 	p.line("Task", v.Task.String())
 	p.line("Node", string(v.Node))
+	p.line("Waits for", strings.Join(v.Waits, " and "))
 	if v.Process != nil {
 		p.line("Pid", v.Process.ID)
 		p.line("Began", p.stamp(v.Process.Time))

@@ -12,29 +12,31 @@ import (
 )
 
 // deleteDocuments deletes what files list, what uses something before what it uses.
-func (c *cli) deleteDocuments(ctx context.Context, cl *client.Client, docs job.Documents) error {
-	var tasks, templates []string
+func (c *cli) deleteDocuments(ctx context.Context, cl *client.Client, docs job.Documents, force bool) error {
+	var tasks, templates, monitors, receivers []string
 	for i := range docs.Tasks {
 		tasks = append(tasks, docs.Tasks[i].Ref().String())
 	}
 	for i := range docs.Templates {
 		templates = append(templates, docs.Templates[i].Name)
 	}
-	err := c.deleteTasks(ctx, cl, tasks)
+	err := c.deleteTasks(ctx, cl, tasks, force)
 	if again := c.deleteNamed(ctx, "template", templates, cl.DeleteTemplate); err == nil {
 		err = again
 	}
+	for i := range docs.Monitors {
+		monitors = append(monitors, docs.Monitors[i].Name)
+	}
+	for i := range docs.Receivers {
+		receivers = append(receivers, docs.Receivers[i].Name)
+	}
+	if again := c.deleteNamed(ctx, "monitor", monitors, cl.DeleteMonitor); err == nil {
+		err = again
+	}
+	if again := c.deleteNamed(ctx, "receiver", receivers, cl.DeleteReceiver); err == nil {
+		err = again
+	}
 	return err
-}
-
-func (c *cli) deleteTasks(ctx context.Context, cl *client.Client, names []string) error {
-	return c.eachTask(names, func(ref job.TaskRef) error {
-		if err := cl.DeleteTask(ctx, ref, 0); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.Out, "task %s deleted\n", ref)
-		return nil
-	})
 }
 
 func (c *cli) deleteNamed(ctx context.Context, sort string, names []string, remove func(context.Context, string) error) error {

@@ -77,13 +77,13 @@ func (l listing[T]) command(c *cli) *cobra.Command {
 
 func (c *cli) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "get KIND", Short: "List tasks, templates, jobs, nodes, records, stats, processes, groups, configuration, masters, backfills, receivers, monitors or deliveries",
+		Use: "get KIND", Short: "List tasks, templates, jobs, nodes, records, stats, processes, runs, groups, configuration, masters, backfills, receivers, monitors or deliveries",
 		Example: "  rota get tasks\n" +
 			"  rota get records --task nightly-backup --outcome failed --since 7d\n" +
 			"  rota get nodes -o json",
 	}
 	cmd.AddCommand(
-		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getStats(), c.getProcesses(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(), c.getTemplates(), c.getReceivers(), c.getMonitors(), c.getDeliveries(),
+		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getStats(), c.getProcesses(), c.getRuns(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(), c.getTemplates(), c.getReceivers(), c.getMonitors(), c.getDeliveries(),
 		c.getBackfills(),
 	)
 	return kinds(cmd)

@@ -84,7 +84,7 @@ func (c *cli) root() *cobra.Command {
 	root.SetErr(c.Err)
 	root.SetFlagErrorFunc(flagError)
 	p := root.PersistentFlags()
-	p.StringVar(&c.server, "server", "", "address of the server (default $ROTA_SERVER or "+client.DefaultServer+")")
+	p.StringVar(&c.server, "server", "", "address of the server, or of several masters: A,B,C (default $ROTA_SERVER or "+client.DefaultServer+")")
 	p.StringVar(&c.tokenFile, "token-file", "", "file with the token (default $ROTA_TOKEN itself, or DATA/admin.token)")
 	p.StringVar(&c.data, "data", "", "data folder (default $ROTA_DATA or ~/.local/share/rota)")
 	for _, g := range []struct {
@@ -98,7 +98,7 @@ func (c *cli) root() *cobra.Command {
 		}},
 		{"run", "Runs:", []*cobra.Command{c.runCommand(), c.execCommand(), c.waitCommand(), c.logsCommand(), c.killCommand()}},
 		{"look", "Looking around:", []*cobra.Command{c.getCommand(), c.describeCommand(), c.statusCommand()}},
-		{"cluster", "The cluster:", []*cobra.Command{c.cordonCommand(true), c.cordonCommand(false), c.drainCommand(), c.leaseCommand(), c.labelCommand(), c.configCommand(), c.calendarCommand()}},
+		{"cluster", "The cluster:", []*cobra.Command{c.cordonCommand(true), c.cordonCommand(false), c.drainCommand(), c.leaseCommand(), c.labelCommand(), c.configCommand(), c.notifyCommand(), c.monitorCommand(), c.calendarCommand(), c.memberCommand(), c.pkiCommand(), c.historyCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, cmd := range g.commands {

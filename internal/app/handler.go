@@ -13,7 +13,9 @@ import (
 func (s *Server) handler() http.Handler {
 	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
 	if s.master != nil {
-		return api.New(api.Options{Master: s.master, Tokens: s.master, Logger: s.log, Version: Version(), Metrics: metrics})
+		return api.New(api.Options{
+			Master: s.master, Tokens: s.master, Logger: s.log, Version: Version(), Metrics: metrics, ExternalURL: s.cfg.ExternalURL,
+		})
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

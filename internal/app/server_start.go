@@ -20,7 +20,8 @@ func (s *Server) startMaster(ctx context.Context) error {
 		return err
 	}
 	s.master = master.New(master.Options{
-		ID: s.masterID, URL: s.advertised(), ReachedAt: s.reachedAt, Pin: s.pin(), Version: Version(), Store: s.store, History: s.history, Logger: s.log,
+		ID: s.masterID, Name: s.cfg.Name, Twin: s.fail, URL: s.advertised(), ReachedAt: s.reachedAt, Pin: s.pin(), Version: Version(), Store: s.store, History: s.history, Logger: s.log,
+		Notifier: s.notifier(), ExternalURL: s.cfg.ExternalURL,
 		Lease: s.cfg.Lease, Retention: job.Retention{MaxAge: s.cfg.KeepAge, MaxPerTask: s.cfg.KeepRuns, MaxBytes: int64(s.cfg.KeepBytes), StatsAge: s.cfg.KeepStats},
 	})
 	s.registry.MustRegister(s.master.Metrics())

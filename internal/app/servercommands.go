@@ -12,6 +12,7 @@ import (
 
 	"github.com/rota-dev/rota/internal/policy"
 	"github.com/rota-dev/rota/internal/runlog"
+	"github.com/rota-dev/rota/internal/secrets"
 	"github.com/rota-dev/rota/job"
 )
 
@@ -46,6 +47,7 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 	p.BoolVar(&f.cfg.AdoptDB, "adopt-history", false, "go on with the history of --db, although the cluster's is another one, which is left behind")
 	p.StringSliceVarP(&f.cfg.Files, "file", "f", nil, "task file or folder to apply at the start; repeatable")
 	p.Var((*durationFlag)(&f.cfg.KeepAge), "keep", "how long history keeps records, such as 90d (default: for ever)")
+	f.cfg.NotifyConfig.flags(p)
 	p.IntVar(&f.cfg.KeepRuns, "keep-runs", 0, "how many records of each task history keeps (default: all)")
 	p.TextVar(&f.cfg.KeepBytes, "keep-size", job.Size(0), "how much history keeps, such as 20GiB; the oldest records go first (default: all)")
 	f.cfg.KeepStats = 400 * 24 * time.Hour
@@ -115,6 +117,7 @@ func newServerCommands(data func() string, errs io.Writer) []*cobra.Command {
 	}
 	m.common(masterCmd)
 	m.master(masterCmd)
+	masterCmd.Flags().StringVar(&m.cfg.Secrets, "secrets", secrets.DefaultDir, "folder of the masters' secrets for messages, a file each, which nobody else may read")
 	m.etcd(masterCmd, "endpoints of an external etcd (default: an embedded one)")
 
 	var n serverFlags

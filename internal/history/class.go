@@ -14,7 +14,7 @@ import (
 var (
 	outcomes = [...]job.Outcome{job.Success, job.Failed, job.Timeout, job.Killed, job.Lost, job.Skipped, job.Missed} // from 1
 	triggers = [...]job.Trigger{
-		"", job.TriggerTimer, job.TriggerRun, job.TriggerDispatch, job.TriggerNext, job.TriggerDepend, job.TriggerRetry, job.TriggerCatchup, job.TriggerBackfill,
+		"", job.TriggerTimer, job.TriggerRun, job.TriggerDispatch, job.TriggerNext, job.TriggerDepend, job.TriggerRetry, job.TriggerCatchup, job.TriggerBackfill, job.TriggerPing,
 	} // from 0
 )
 

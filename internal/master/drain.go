@@ -179,6 +179,7 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 		}
 	}
 	m.recorded(recs)
+	m.stepsEnded(recs, stored)
 	defer m.publishRecords(recs, stored, now)
 	var handled []job.Handled
 	var list []due

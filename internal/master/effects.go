@@ -29,6 +29,14 @@ func (m *Master) notYet(ctx context.Context, actions []engine.Action) ([]engine.
 	for _, a := range actions {
 		run, nodes := job.RunID(""), []job.NodeID(nil)
 		switch a := a.(type) {
+		case engine.StartExecution:
+			_, err := m.execution(ctx, a.Execution.Group, a.Execution.ID)
+			if err == nil {
+				continue
+			}
+			if !job.IsNotFound(err) {
+				return nil, err
+			}
 		case engine.CreateDispatch:
 			run, nodes = a.Dispatch.Run, m.whereabouts(a.Dispatch)
 		case engine.Start:

@@ -47,6 +47,7 @@ func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 	wg.Go(func() { m.tellClock(ctx, l) })
 	wg.Go(func() { m.learn(ctx, t) })
 	wg.Go(func() { m.learnBackfills(ctx) })
+	wg.Go(func() { m.keepExecutions(ctx, l) })
 	wg.Go(func() { m.sweepConfig(ctx, l) })
 	wg.Go(func() { m.learnFacts(ctx, l) })
 	wg.Go(func() { m.deliver(ctx) })
@@ -188,6 +189,16 @@ func (m *Master) ops(a engine.Action) []store.Op {
 		return []store.Op{store.AdvanceBackfill(a.Backfill, a.Dispatches)}
 	case engine.DropBackfill:
 		return []store.Op{store.DeleteBackfill(a.Backfill)}
+	case engine.AdvanceExecution:
+		return []store.Op{store.AdvanceExecution(a.Execution, a.Dispatches, a.Facts)}
+	case engine.StartExecution:
+		return []store.Op{store.CreateExecution(a.Execution)}
+	case engine.KillStep:
+		return []store.Op{store.CreateKill(a.Kill)}
+	case engine.FireGroup:
+		return []store.Op{store.FireGroup(a.State, a.Revision, a.Executions)}
+	case engine.DropGroupState:
+		return []store.Op{store.DropGroupState(a.State)}
 	case engine.InitFloor:
 		return []store.Op{store.InitFloor(a.Task, a.At)}
 	case engine.Settle:
@@ -211,6 +222,9 @@ func (m *Master) prune(ctx context.Context) {
 	}
 	for {
 		n, err := m.History.Prune(ctx, m.retention(), m.Now())
+		if age := m.Retention.MaxAge; err == nil && age > 0 {
+			_, err = m.History.PruneExecutions(ctx, m.Now().Add(-age))
+		}
 		switch {
 		case ctx.Err() != nil:
 			return

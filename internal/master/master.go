@@ -14,8 +14,11 @@ import (
 
 // Options are what a master needs. Zero times take the defaults.
 type Options struct {
-	ID  string // unique to this process, not to its machine
-	URL string // where its API is reached
+	ID   string // unique to this process, not to its machine
+	Name string // unique among those that are alive; empty: it is not looked at
+	// Twin, unless nil, is told where another master of the name was there before: this one must end.
+	Twin func(error)
+	URL  string // where its API is reached
 	// ReachedAt says where a node reaches the master, in the order in which to try; nil: at URL.
 	ReachedAt func(job.NodeID) []string
 	Pin       string // SHA-256 of the certificate that it serves with (DER, hexadecimal); empty: none
@@ -26,7 +29,10 @@ type Options struct {
 
 	Lease     time.Duration // of the leader and of the nodes; default 10 s
 	Retention job.Retention
-	Now       func() time.Time // default time.Now
+	// Notifier sends messages; nil: they wait.
+	Notifier    Notifier
+	ExternalURL string           // at which people reach Rota, for links in messages; empty: there are none
+	Now         func() time.Time // default time.Now
 }
 
 // Master serves what people and programs ask, and leads when it is elected. Its life is one call of
@@ -38,6 +44,8 @@ type Master struct {
 	logs    *logDesk
 	metrics *Metrics
 	started time.Time
+
+	toDeliver chan struct{} // capacity 1: there may be messages to send
 
 	handling sync.Mutex // held while records are brought into history
 	leader   atomic.Pointer[store.Leadership]
@@ -55,7 +63,7 @@ func New(o Options) *Master {
 		o.Logger = slog.Default()
 	}
 	o.Logger = o.Logger.With("master", o.ID)
-	m := &Master{Options: o, hub: newHub(), started: o.Now()}
+	m := &Master{Options: o, hub: newHub(), toDeliver: make(chan struct{}, 1), started: o.Now()}
 	m.view = newView(m)
 	m.logs = newLogDesk(m)
 	m.metrics = newMetrics(m.view)
@@ -76,7 +84,7 @@ func (m *Master) Serve(ctx context.Context) {
 
 // announce keeps the master's name under a lease, so that others see it, and with it what it asks of nodes.
 func (m *Master) announce(ctx context.Context) {
-	self := store.Master{ID: m.ID, URL: m.URL, Version: m.Version, Since: m.started.UTC()}
+	self := store.Master{ID: m.ID, Name: m.Name, URL: m.URL, Version: m.Version, Since: m.started.UTC()}
 	for ctx.Err() == nil {
 		a, err := m.store().Announce(ctx, self, m.Lease)
 		if err != nil {
@@ -85,6 +93,9 @@ func (m *Master) announce(ctx context.Context) {
 				sleep(ctx, time.Second)
 			}
 			continue
+		}
+		if err := m.twin(ctx); err != nil && m.Twin != nil {
+			m.Twin(err)
 		}
 		m.logs.ask(ctx, a)
 		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

@@ -131,7 +131,20 @@ func (m *Master) Next(ctx context.Context, group, name string, limit int) ([]Upc
 			list = append(list, Upcoming{Task: v.Ref(), Next: v.Next[0], Last: v.Last})
 		}
 	}
-	slices.SortFunc(list, func(a, b Upcoming) int { return cmp.Or(a.Next.Compare(b.Next), compareRefs(a.Task, b.Task)) })
+	if name == "" {
+		groups, err := m.GroupViews(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range groups {
+			if len(g.Next) > 0 && (group == "" || g.Name == group) {
+				list = append(list, Upcoming{Group: g.Name, Next: g.Next[0]})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Upcoming) int {
+		return cmp.Or(a.Next.Compare(b.Next), compareRefs(a.Task, b.Task), cmp.Compare(a.Group, b.Group))
+	})
 	if limit > 0 && len(list) > limit {
 		list = list[:limit]
 	}

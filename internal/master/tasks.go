@@ -53,6 +53,9 @@ func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o Apply
 		if err := m.checkDepends(ctx, &f, tasks, tasksPath); err != nil {
 			return nil, err
 		}
+		if err := m.checkGroups(ctx, &f, docs.Groups, tasks, tasksPath); err != nil {
+			return nil, err
+		}
 	}
 	for i := range docs.Receivers {
 		addFaults(&f, fmt.Sprintf("receivers[%d]", i), docs.Receivers[i].Valid())
@@ -93,6 +96,11 @@ func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o Apply
 			return done, err
 		}
 		done = append(done, a)
+	}
+	groups, err := m.applyGroups(ctx, docs.Groups, o.DryRun)
+	done = append(done, groups...)
+	if err != nil {
+		return done, err
 	}
 	for _, doc := range docs.Monitors {
 		a, err := m.applyMonitor(ctx, doc, o.DryRun)
@@ -165,6 +173,9 @@ func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error
 	addFaults(&f, "", w.Valid())
 	addFaults(&f, "", w.NeverFires(m.Now()))
 	if err := m.checkDepends(ctx, &f, []whole{w}, func(int) string { return "" }); err != nil {
+		return Applied{}, err
+	}
+	if err := m.checkGroups(ctx, &f, nil, []whole{w}, func(int) string { return "" }); err != nil {
 		return Applied{}, err
 	}
 	if err := m.checkNotified(ctx, &f, &job.Documents{}, []whole{w}, func(int) string { return "" }); err != nil {

@@ -29,20 +29,24 @@ type view struct {
 	waiting   map[job.RunID]*job.Waiting
 	unlearned chan struct{} // capacity 1: there may be tasks of which history must be looked through
 	backfills map[string]*job.Backfill
-	masters   map[string]*store.Master
-	tokens    map[string]*store.Token // by hash
-	calendars map[string]*job.CalendarEntry
-	templates map[string]*job.Entry[job.Template]
-	receivers map[string]*job.Entry[job.Receiver]
-	monitors  map[string]*job.Entry[job.Monitor]
-	pings     map[string]*job.MonitorState        // by monitor
-	pingKeys  map[[sha256.Size]byte]string        // the monitors, by the digest of their keys
-	using     map[string]map[job.TaskRef]struct{} // the tasks that name a template
-	lag       map[job.TaskRef]struct{}            // those that a changed template has not reached yet
-	clocks    clocks
-	bad       map[string]string // keys of documents that are left alone, and why
-	badJobs   map[string]int64  // those of jobs that can't be read, and their revision
-	unsynced  int               // collections that were not listed yet
+	// executions are by their ids; groups and their states by their names.
+	executions  map[string]*job.GroupExecution
+	groups      map[string]*job.Entry[job.Group]
+	groupStates map[string]*job.GroupState
+	masters     map[string]*store.Master
+	tokens      map[string]*store.Token // by hash
+	calendars   map[string]*job.CalendarEntry
+	templates   map[string]*job.Entry[job.Template]
+	receivers   map[string]*job.Entry[job.Receiver]
+	monitors    map[string]*job.Entry[job.Monitor]
+	pings       map[string]*job.MonitorState        // by monitor
+	pingKeys    map[[sha256.Size]byte]string        // the monitors, by the digest of their keys
+	using       map[string]map[job.TaskRef]struct{} // the tasks that name a template
+	lag         map[job.TaskRef]struct{}            // those that a changed template has not reached yet
+	clocks      clocks
+	bad         map[string]string // keys of documents that are left alone, and why
+	badJobs     map[string]int64  // those of jobs that can't be read, and their revision
+	unsynced    int               // collections that were not listed yet
 
 	changed chan struct{} // capacity 1: something for the leader
 	moved   *sync.Cond    // broadcast at each change, for who waits for one
@@ -60,7 +64,8 @@ func newView(m *Master) *view {
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
 		jobs: map[string]jobAt{}, perNode: map[job.NodeID]int{}, processes: map[string]*job.Process{},
 		waiting: map[job.RunID]*job.Waiting{}, unlearned: make(chan struct{}, 1),
-		dispatch: map[job.RunID]*job.Dispatch{}, backfills: map[string]*job.Backfill{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
+		dispatch: map[job.RunID]*job.Dispatch{}, backfills: map[string]*job.Backfill{},
+		executions: map[string]*job.GroupExecution{}, groups: map[string]*job.Entry[job.Group]{}, groupStates: map[string]*job.GroupState{}, masters: map[string]*store.Master{}, tokens: map[string]*store.Token{},
 		calendars: map[string]*job.CalendarEntry{}, templates: map[string]*job.Entry[job.Template]{},
 		receivers: map[string]*job.Entry[job.Receiver]{}, monitors: map[string]*job.Entry[job.Monitor]{},
 		pings: map[string]*job.MonitorState{}, pingKeys: map[[sha256.Size]byte]string{},
@@ -83,6 +88,9 @@ func (v *view) watch(ctx context.Context, wg *sync.WaitGroup) {
 	follow(ctx, v, wg, s.Processes(), client.EventProcess, v.process)
 	follow(ctx, v, wg, s.Dispatches(), client.EventDispatch, v.dispatched)
 	follow(ctx, v, wg, s.Backfills(), "", v.backfill)
+	follow(ctx, v, wg, s.Groups(), "", v.group)
+	follow(ctx, v, wg, s.GroupStates(), "", v.groupState)
+	follow(ctx, v, wg, s.Executions(), "", v.execution)
 	follow(ctx, v, wg, s.Waiting(), client.EventDispatch, v.waitingRun)
 	follow(ctx, v, wg, s.Facts(), "", v.fact)
 	follow(ctx, v, wg, s.Config(), "", v.config)
@@ -153,7 +161,7 @@ func follow[T any](ctx context.Context, v *view, wg *sync.WaitGroup, c *store.Co
 // undone because of that. Of the others it does not stand any more, or they say themselves what does.
 func lasting(key string) bool {
 	switch root, _, _ := strings.Cut(key, "/"); root {
-	case "tasks", "jobs", "nodes", "proc", "dispatch", "waiting", "tokens":
+	case "groups", "tasks", "jobs", "nodes", "proc", "dispatch", "waiting", "tokens":
 		return false
 	}
 	return true

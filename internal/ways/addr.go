@@ -26,14 +26,16 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// checkAddr refuses an address that is neither public nor allowed.
-func checkAddr(a netip.Addr, allowed []netip.Prefix) error {
+// Reachable tells whether an address is public, or in a network that is allowed.
+func Reachable(a netip.Addr, allowed []netip.Prefix) bool {
 	a = a.Unmap().WithZone("") // no prefix contains an address with a zone
 	has := func(p netip.Prefix) bool { return p.Contains(a) }
-	if slices.ContainsFunc(allowed, has) {
-		return nil
-	}
-	if !a.IsValid() || slices.ContainsFunc(special, has) || a.Is6() && !global6.Contains(a) {
+	return slices.ContainsFunc(allowed, has) || a.IsValid() && !slices.ContainsFunc(special, has) && (!a.Is6() || global6.Contains(a))
+}
+
+// checkAddr refuses an address that is neither public nor allowed.
+func checkAddr(a netip.Addr, allowed []netip.Prefix) error {
+	if a = a.Unmap().WithZone(""); !Reachable(a, allowed) {
 		return job.Errorf(job.CodeForbidden, "address %s is not public, and this node does not allow requests to it", a).
 			WithHint("the node's owner may allow its network: --http-allow %s", netip.PrefixFrom(a, a.BitLen()))
 	}

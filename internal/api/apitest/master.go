@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
@@ -27,13 +28,18 @@ type Master struct {
 	nodes map[job.NodeID]*master.NodeView
 	runs  map[job.RunID]*master.RunView
 	// by id
-	backfills map[string]*master.BackfillView
-	records   []job.ExecutionRecord
-	config    map[[2]string]store.Config
-	templates map[string]*job.Entry[job.Template]
-	calendars map[string]*job.CalendarEntry
-	subs      map[chan master.Event]bool
-	watched   *sync.Cond // subs has changed
+	backfills  map[string]*master.BackfillView
+	records    []job.ExecutionRecord
+	config     map[[2]string]store.Config
+	members    []client.Member
+	templates  map[string]*job.Entry[job.Template]
+	receivers  named[job.Receiver]
+	monitors   named[job.Monitor]
+	deliveries []job.Delivery
+	pings      []job.Ping
+	calendars  map[string]*job.CalendarEntry
+	subs       map[chan master.Event]bool
+	watched    *sync.Cond // subs has changed
 	// Fail is what every method returns where it is set.
 	Fail error
 	// OnRun, where it is set, is called for each run that is asked for.
@@ -112,6 +118,12 @@ func (m *Master) ApplyDocuments(_ context.Context, docs job.Documents, o master.
 	}
 	var out []master.Applied
 	var kept []job.TaskRef
+	for _, r := range docs.Receivers {
+		out = append(out, m.receivers.apply(m, "receiver", r.Name, r, o.DryRun))
+	}
+	for _, d := range docs.Monitors {
+		out = append(out, m.monitors.apply(m, "monitor", d.Name, d, o.DryRun))
+	}
 	for _, t := range docs.Templates {
 		out = append(out, m.applyTemplate(t, o.DryRun))
 	}

@@ -118,6 +118,31 @@ func (m *Master) Jobs(_ context.Context, f master.JobFilter) ([]*job.Job, error)
 	return out, m.fail()
 }
 
+// Runs lists those that have not ended.
+func (m *Master) Runs(_ context.Context, f master.JobFilter) ([]master.RunView, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []master.RunView
+	for _, id := range slices.Sorted(maps.Keys(m.runs)) {
+		if v := m.runs[id]; !v.Ended() && (f.Task == "" || f.Task == v.Task.Name) {
+			out = append(out, *v)
+		}
+	}
+	return out, nil
+}
+
+// Unneeded refuses the deletion of a task that others depend on.
+func (m *Master) Unneeded(_ context.Context, ref job.TaskRef) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.tasks {
+		if slices.ContainsFunc(e.Task.Depends, func(d job.Depend) bool { return d.Ref(e.Task.Group) == ref }) {
+			return job.Errorf(job.CodeConflict, "task %s is needed by %s", ref, e.Ref())
+		}
+	}
+	return nil
+}
+
 // Processes lists the runs that were asked for and have not ended.
 func (m *Master) Processes(_ context.Context, f master.JobFilter) ([]*job.Process, error) {
 	m.mu.Lock()
