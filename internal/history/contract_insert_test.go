@@ -22,6 +22,8 @@ func full(t *testing.T) job.ExecutionRecord {
 	fill(t, reflect.ValueOf(&rec).Elem(), 1)
 	rec.Outcome, rec.Success, rec.Trigger, rec.Number = job.Success, true, job.TriggerCatchup, 1
 	rec.TaskID = rec.Ref().String()
+	rec.Owed = []job.Stretch{{First: epoch, Step: 60, Count: 3}, {First: epoch.Add(time.Hour), Count: 1}} // which say the same as:
+	rec.Instant, rec.Until, rec.Count = epoch, epoch.Add(time.Hour), 4
 	rec.Result = json.RawMessage(`{ "next": ["a",  1.50] }`)
 	return rec
 }
@@ -51,6 +53,12 @@ func fill(t *testing.T, v reflect.Value, n int) {
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(t, v.Index(0), n)
 		fill(t, v.Index(1), n+1)
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(t, key, n)
+		fill(t, value, n+1)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
 	case reflect.Struct:
 		for i := range v.NumField() {
 			fill(t, v.Field(i), n+i)

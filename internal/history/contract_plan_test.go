@@ -38,17 +38,36 @@ func testPlans(t *testing.T, d *DB) {
 	}
 	some, lost := recs[290], recs[284]
 	lost.Outcome = job.Success
+	ended := &job.GroupExecution{ID: "ex-1", Group: "g-0001", Status: job.ExecutionSuccess, BeganAt: epoch, EndedAt: epoch}
 	calls := map[string]func() error{
-		"insert":     func() error { _, err := d.Insert(ctx, slices.Clone(recs[100:110])); return err },
-		"supersede":  func() error { _, err := d.Insert(ctx, []job.ExecutionRecord{lost}); return err },
-		"handled":    func() error { return d.MarkHandled(ctx, []job.Handled{{ID: some.ID, Outcome: some.Outcome}}, epoch) },
-		"record":     func() error { _, err := d.Record(ctx, some.ID); return err },
-		"number":     func() error { _, err := d.RecordByNumber(ctx, some.Ref(), 49); return err },
-		"latest":     func() error { _, err := d.Latest(ctx, some.Ref()); return err },
-		"all latest": func() error { _, err := d.Latest(ctx); return err },
-		"settled":    func() error { _, err := d.Settled(ctx, some.Ref(), epoch, epoch.Add(time.Minute)); return err },
-		"succeeded":  func() error { _, err := d.Succeeded(ctx, some.Ref()); return err },
-		"totals":     func() error { _, err := d.Totals(ctx); return err },
+		"put execution": func() error { return d.PutExecution(ctx, ended) },
+		"execution":     func() error { _, err := d.Execution(ctx, "ex-1"); return ignoreMissing(err) },
+		"ended":         func() error { _, err := d.Ended(ctx, []string{some.ID, lost.ID}); return err },
+		"executions":    func() error { _, _, err := d.Executions(ctx, job.ExecutionFilter{}); return err },
+		"executions of a group": func() error {
+			_, _, err := d.Executions(ctx, job.ExecutionFilter{Group: "g", Since: epoch})
+			return err
+		},
+		"failed executions of a group": func() error {
+			_, _, err := d.Executions(ctx, job.ExecutionFilter{Group: "g", Status: job.ExecutionFailed})
+			return err
+		},
+		"failed executions": func() error {
+			_, _, err := d.Executions(ctx, job.ExecutionFilter{Status: job.ExecutionFailed})
+			return err
+		},
+		"executions by age": func() error { _, err := d.PruneExecutions(ctx, epoch); return err },
+		"insert":            func() error { _, err := d.Insert(ctx, slices.Clone(recs[100:110])); return err },
+		"supersede":         func() error { _, err := d.Insert(ctx, []job.ExecutionRecord{lost}); return err },
+		"handled":           func() error { return d.MarkHandled(ctx, []job.Handled{{ID: some.ID, Outcome: some.Outcome}}, epoch) },
+		"record":            func() error { _, err := d.Record(ctx, some.ID); return err },
+		"number":            func() error { _, err := d.RecordByNumber(ctx, some.Ref(), 49); return err },
+		"latest":            func() error { _, err := d.Latest(ctx, some.Ref()); return err },
+		"all latest":        func() error { _, err := d.Latest(ctx); return err },
+		"told":              func() error { _, _, err := d.Told(ctx, some.Ref(), some.Node, epoch); return err },
+		"settled":           func() error { _, err := d.Settled(ctx, some.Ref(), epoch, epoch.Add(time.Minute)); return err },
+		"succeeded":         func() error { _, err := d.Succeeded(ctx, some.Ref()); return err },
+		"totals":            func() error { _, err := d.Totals(ctx); return err },
 		"by age": func() error {
 			_, err := d.Prune(ctx, job.Retention{MaxAge: time.Hour}, epoch.Add(time.Hour+10*time.Second))
 			return err

@@ -26,6 +26,9 @@ type row struct {
 	detail             []byte
 	output, result     []byte
 	attempts, parts    []byte
+	accounts           bool   // its trigger is one that accounts for instants
+	owed               detail // where it tells of a node that is away: what detail is made of
+	tellsOfNode        bool
 	taskID, jobSeq, no int64 // given in the transaction
 }
 
@@ -50,6 +53,7 @@ type detail struct {
 	Generation      int64             `json:"generation,omitempty"`
 	Effects         []string          `json:"effects,omitempty"`
 	Params          map[string]string `json:"params,omitempty"`
+	Owed            []job.Stretch     `json:"owed,omitempty"`
 }
 
 // What a record may have. The limits are far above what a node sends; they keep one record from
@@ -109,6 +113,10 @@ func encode(rec *job.ExecutionRecord) (*row, error) {
 	if triggerNumber(rec.Trigger) == otherTrigger {
 		d.Trigger = rec.Trigger
 	}
+	if r.accounts = rec.Trigger.Accounts(); len(rec.Owed) > 0 && r.accounts {
+		d.Owed = rec.Owed
+		r.instant, r.until, r.instants = owedColumns(rec.Owed)
+	}
 	parts := rec.OutputParts
 	if half := (maxOutput - len(cutMark)) / 2; len(r.output) > maxOutput {
 		short := *rec
@@ -123,6 +131,9 @@ func encode(rec *job.ExecutionRecord) (*row, error) {
 	}
 	if r.detail, err = json.Marshal(d); err != nil {
 		return nil, err
+	}
+	if len(d.Owed) > 0 {
+		r.owed, r.tellsOfNode = d, true
 	}
 	if len(rec.Attempts) > 0 {
 		if r.attempts, err = json.Marshal(rec.Attempts); err != nil {
@@ -218,6 +229,7 @@ func scanRecord(rows *sql.Rows, body bool) (rec job.ExecutionRecord, seq int64, 
 	rec.User, rec.Command, rec.Attempt, rec.Reason, rec.ExitCode, rec.Signal = d.User, d.Command, d.Attempt, d.Reason, d.ExitCode, d.Signal
 	rec.Pid, rec.Fence, rec.OutputBytes, rec.OutputTruncated, rec.Usage = d.Pid, d.Fence, d.OutputBytes, d.OutputTruncated, d.Usage
 	rec.Cause, rec.Session, rec.Generation, rec.EndedBy = d.Cause, d.Session, d.Generation, d.EndedBy
+	rec.Owed = d.Owed
 	rec.Effects, rec.Params = d.Effects, d.Params
 	rec.Output, rec.ResultError = string(output), d.ResultError
 	if len(result) > 0 {

@@ -51,6 +51,7 @@ type batch struct {
 	standing map[string]*standing // by record id
 	stored   []bool
 	days     days // what the records add to the summaries
+	owed     []*owedRow
 }
 
 // standing is a record as it stands in the database, and as it will when write is set.
@@ -79,6 +80,12 @@ func (b *batch) insert(ctx context.Context, rows []*row) (err error) {
 	if err = b.readStanding(ctx, rows); err != nil {
 		return err
 	}
+	if err = b.readOwed(ctx, rows); err != nil {
+		return err
+	}
+	if err = b.settleOwed(ctx, rows); err != nil {
+		return err
+	}
 	b.stored = make([]bool, len(rows))
 	for i, r := range rows {
 		b.stored[i] = b.take(r)
@@ -93,6 +100,9 @@ func (b *batch) insert(ctx context.Context, rows []*row) (err error) {
 	}
 	if len(writes) == 0 {
 		return nil
+	}
+	if err = b.writeOwed(ctx); err != nil {
+		return err
 	}
 	if err = b.bindJobs(ctx, writes); err != nil {
 		return err
@@ -138,8 +148,12 @@ func (b *batch) take(r *row) bool {
 	t := b.tasks[r.ref]
 	s := b.standing[r.id]
 	switch {
+	case s == nil && r.hollow():
+		b.standing[r.id] = &standing{task: t.id, outcome: r.outcome, handled: true} // its node has told of everything
+		return false
 	case s == nil:
 		t.numbers++
+		b.yield(t.id, r)
 		s = &standing{number: t.numbers, task: t.id}
 		b.standing[r.id] = s
 	case s.task != t.id:
@@ -244,10 +258,10 @@ func (b *batch) writeRows(ctx context.Context, writes []*standing) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	q := b.d.insertInto("records (id, task, number, job, grp, node, class, began, ended, instant, until, instants, handled_at, stored_at, bytes, detail) ")
+	q := b.d.insertInto("records (id, task, number, job, grp, node, class, began, ended, instant, until, instants, handled_at, stored_at, bytes, detail, owed) ")
 	q.values(len(fresh), func(i int) []any {
 		r := fresh[i].write
-		return []any{r.id, r.taskID, r.no, r.jobSeq, r.ref.Group, r.node, r.class, r.began, r.ended, r.instant, r.until, r.instants, r.handledAt, b.now, r.bytes, r.detail}
+		return []any{r.id, r.taskID, r.no, r.jobSeq, r.ref.Group, r.node, r.class, r.began, r.ended, r.instant, r.until, r.instants, r.handledAt, b.now, r.bytes, r.detail, bit(len(r.owed.Owed) > 0)}
 	})
 	n := 0
 	err := q.add(" ON CONFLICT (id) DO NOTHING RETURNING id, seq").each(ctx, b.tx, func(rows *sql.Rows) error {

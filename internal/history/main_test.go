@@ -81,7 +81,10 @@ func contract(t *testing.T, fresh func(t *testing.T, opt Options) *DB) {
 		{"statistics outlive the records", testPruneStats},
 		{"pruning and writing at once", testPruneWhileWriting},
 		{"handled is noted once", testHandled},
+		{"executions are kept once, listed and pruned", testExecutions},
 		{"a mark is for the outcome that was handled", testHandledBySomebodyElse},
+		{"what a node owes yields to its own word", testOwed},
+		{"told is what can be relied on", testTold},
 		{"errors have codes", testErrors},
 	} {
 		t.Run(c.name, func(t *testing.T) {

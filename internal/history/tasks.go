@@ -17,6 +17,7 @@ type taskState struct {
 	counts              [len(outcomes)]int64 // the columns named by the outcomes
 	successUS, bytes    int64
 	summed              bool // its records are in the summaries of days
+	owing               bool // it has had records of what a node owes; see owed.go
 }
 
 func (t *taskState) delta(o job.Outcome, n int64) { t.counts[outcomeNumber(o)-1] += n }
@@ -46,15 +47,15 @@ func lockTasks(ctx context.Context, d *DB, tx *sql.Tx, refs []job.TaskRef) (map[
 	states := make(map[job.TaskRef]*taskState, len(refs))
 	err := chunks(len(refs), rowsAtOnce, func(from, to int) error {
 		q := d.insertInto("tasks (grp, name, summed) ").values(to-from, func(i int) []any { return []any{refs[from+i].Group, refs[from+i].Name, int64(1)} })
-		q.add(" ON CONFLICT (name, grp) DO UPDATE SET numbers = tasks.numbers RETURNING grp, name, id, numbers, latest, latest_ended, summed")
+		q.add(" ON CONFLICT (name, grp) DO UPDATE SET numbers = tasks.numbers RETURNING grp, name, id, numbers, latest, latest_ended, summed, owing")
 		return q.each(ctx, tx, func(rows *sql.Rows) error {
 			var ref job.TaskRef
-			var summed int64
+			var summed, owing int64
 			t := &taskState{}
-			if err := rows.Scan(&ref.Group, &ref.Name, &t.id, &t.numbers, &t.latest, &t.latestEnded, &summed); err != nil {
+			if err := rows.Scan(&ref.Group, &ref.Name, &t.id, &t.numbers, &t.latest, &t.latestEnded, &summed, &owing); err != nil {
 				return err
 			}
-			t.summed = summed != 0
+			t.summed, t.owing = summed != 0, owing != 0
 			states[ref] = t
 			return nil
 		})
@@ -91,13 +92,13 @@ func (b *batch) writeTasks(ctx context.Context, writes []*standing) error {
 }
 
 func (b *batch) updateTasks(ctx context.Context, states []*taskState) error {
-	q := b.d.query("UPDATE tasks SET numbers = v.column2, latest = v.column3, latest_ended = v.column4, success_us = tasks.success_us + v.column5, bytes = tasks.bytes + v.column6")
+	q := b.d.query("UPDATE tasks SET numbers = v.column2, latest = v.column3, latest_ended = v.column4, success_us = tasks.success_us + v.column5, bytes = tasks.bytes + v.column6, owing = v.column7")
 	for i, o := range outcomes {
-		q.add(fmt.Sprintf(", %[1]s = tasks.%[1]s + v.column%[2]d", o, i+7))
+		q.add(fmt.Sprintf(", %[1]s = tasks.%[1]s + v.column%[2]d", o, i+8))
 	}
 	q.add(" FROM (").values(len(states), func(i int) []any {
 		t := states[i]
-		args := []any{t.id, t.numbers, t.latest.V, t.latestEnded.V, t.successUS, t.bytes}
+		args := []any{t.id, t.numbers, t.latest.V, t.latestEnded.V, t.successUS, t.bytes, bit(t.owing)}
 		for _, n := range t.counts {
 			args = append(args, n)
 		}
