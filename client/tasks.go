@@ -113,9 +113,9 @@ func (f JobFilter) add(r *call) *call {
 	return r.set("group", f.Group).set("task", f.Task).set("node", string(f.Node))
 }
 
-// Groups lists the groups that have tasks.
-func (c *Client) Groups(ctx context.Context) ([]Group, error) {
-	var out []Group
+// Groups lists the groups: those that have tasks, and those of which something is said.
+func (c *Client) Groups(ctx context.Context) ([]GroupView, error) {
+	var out []GroupView
 	return out, c.do(ctx, get(&out, "groups"))
 }
 

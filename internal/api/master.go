@@ -45,7 +45,18 @@ type Master interface {
 	// Tasks lists those of a group and a name; empty: of any.
 	Tasks(ctx context.Context, group, name string) ([]master.TaskView, error)
 	Task(ctx context.Context, ref job.TaskRef) (*master.TaskView, error)
-	Groups(ctx context.Context) ([]master.Group, error)
+	// GroupViews lists the groups of tasks, with what is said of them.
+	GroupViews(ctx context.Context) ([]master.GroupView, error)
+	GroupOf(ctx context.Context, name string) (*master.GroupView, error)
+	DeleteGroup(ctx context.Context, name string, tasks bool) error
+	PauseGroup(ctx context.Context, name, by string) error
+	ResumeGroup(ctx context.Context, name, by string) error
+	// RunGroup begins an execution of a group.
+	RunGroup(ctx context.Context, r master.GroupRequest) (*master.ExecutionView, error)
+	ListExecutions(ctx context.Context, f master.ExecutionFilter) ([]master.ExecutionView, error)
+	ExecutionState(ctx context.Context, id string) (*master.ExecutionView, error)
+	CancelExecution(ctx context.Context, id, by string) (*master.ExecutionView, error)
+	RetryExecution(ctx context.Context, id, by string) (*master.ExecutionView, error)
 	// Jobs come with RunStatus and AvgTime filled in.
 	Jobs(ctx context.Context, f master.JobFilter) ([]*job.Job, error)
 	Processes(ctx context.Context, f master.JobFilter) ([]*job.Process, error)

@@ -102,11 +102,6 @@ func (s *server) taskRoutes(a huma.API) {
 		func(ctx context.Context, in *TaskPath) (*tagged[*job.TaskEntry], error) {
 			return entry(s.master.Resume(ctx, in.ref(), principal(ctx).Name))
 		})
-	handle(s, a, route{http.MethodGet, "/groups", "list-groups", "List the groups of tasks", RoleViewer},
-		func(ctx context.Context, _ *nothing) (*answer[[]client.Group], error) {
-			groups, err := s.master.Groups(ctx)
-			return &answer[[]client.Group]{list(groups)}, err
-		})
 }
 
 // whole makes a view's lists lists, also where they are empty.

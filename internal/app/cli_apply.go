@@ -185,17 +185,19 @@ func (c *cli) checkCommand() *cobra.Command {
 
 func (c *cli) deleteCommand() *cobra.Command {
 	var f fileFlags
-	var force bool
+	var force, withTasks bool
 	cmd := &cobra.Command{
 		Use: "delete TASK…", Short: "Delete tasks, or a node that is gone",
 		Long: "Delete tasks by name or as a file lists them. Their records stay.\n\nrota delete node NODE forgets a node that is gone for good.\n" +
-			"rota delete backfill BACKFILL cancels a backfill: what runs goes on, nothing else starts. One that has ended is forgotten.",
+			"rota delete backfill BACKFILL cancels a backfill: what runs goes on, nothing else starts. One that has ended is forgotten.\n" +
+			"rota delete group GROUP deletes what is said of a group, with --with-tasks its tasks too; executions under way go on.",
 		Example: "  rota delete nightly-backup shop/mail\n" +
 			"  rota delete -f tasks.yaml\n" +
 			"  rota delete node db1",
 		ValidArgsFunction: c.completeTasks,
 	}
 	f.file(cmd)
+	cmd.Flags().BoolVar(&withTasks, "with-tasks", false, "of a group: delete its tasks too")
 	cmd.Flags().BoolVar(&force, "force", false, "also tasks that others depend on: these wait from then on")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cl, err := c.client()
@@ -219,6 +221,9 @@ func (c *cli) deleteCommand() *cobra.Command {
 		}
 		if len(args) > 1 && (args[0] == "template" || args[0] == "templates") {
 			return c.deleteNamed(cmd.Context(), "template", args[1:], cl.DeleteTemplate)
+		}
+		if len(args) > 1 && (args[0] == "group" || args[0] == "groups") {
+			return c.deleteNamed(cmd.Context(), "group", args[1:], func(ctx context.Context, name string) error { return cl.DeleteGroup(ctx, name, withTasks) })
 		}
 		if len(args) > 1 && (args[0] == "receiver" || args[0] == "receivers") {
 			return c.deleteNamed(cmd.Context(), "receiver", args[1:], cl.DeleteReceiver)
@@ -259,6 +264,19 @@ func (c *cli) onTasks(use, short, done string, do func(*client.Client, context.C
 			cl, err := c.client()
 			if err != nil {
 				return err
+			}
+			if len(args) > 1 && (args[0] == "group" || args[0] == "groups") {
+				change := cl.PauseGroup
+				if done == "resumed" {
+					change = cl.ResumeGroup
+				}
+				return c.each(args[1:], func(name string) error {
+					if err := change(cmd.Context(), name); err != nil {
+						return err
+					}
+					fmt.Fprintf(c.Out, "group %s %s\n", name, done)
+					return nil
+				})
 			}
 			return c.eachTask(args, func(ref job.TaskRef) error {
 				if _, err := do(cl, cmd.Context(), ref); err != nil {

@@ -43,6 +43,12 @@ func (c *cli) describeCommand() *cobra.Command {
 		c.describe("monitor NAME", []string{"monitors"}, c.completeMonitors, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
 			return cl.Monitor(cmd.Context(), name)
 		}),
+		c.describe("group GROUP", []string{"groups", "g"}, c.completeGroups, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
+			return cl.Group(cmd.Context(), name)
+		}),
+		c.describe("execution EXECUTION", []string{"executions", "ex"}, c.completeExecutions, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
+			return cl.Execution(cmd.Context(), name)
+		}),
 		c.describe("calendar NAME", []string{"calendars", "cal"}, c.completeCalendars, func(cmd *cobra.Command, cl *client.Client, name string) (any, error) {
 			return cl.Calendar(cmd.Context(), name)
 		}),
@@ -103,6 +109,12 @@ func (c *cli) describe(use string, aliases []string, complete cobra.CompletionFu
 			if err := p.document(v.Document); err != nil {
 				return err
 			}
+		case *client.GroupView:
+			if err := p.group(v); err != nil {
+				return err
+			}
+		case *client.ExecutionView:
+			p.execution(v)
 		case *client.CalendarView:
 			p.calendar(v)
 		case *job.ExecutionRecord:

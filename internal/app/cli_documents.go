@@ -20,6 +20,13 @@ func (c *cli) deleteDocuments(ctx context.Context, cl *client.Client, docs job.D
 	for i := range docs.Templates {
 		templates = append(templates, docs.Templates[i].Name)
 	}
+	var groups []string
+	for i := range docs.Groups {
+		groups = append(groups, docs.Groups[i].Name)
+	}
+	if err := c.deleteNamed(ctx, "group", groups, func(ctx context.Context, name string) error { return cl.DeleteGroup(ctx, name, false) }); err != nil {
+		return err
+	}
 	err := c.deleteTasks(ctx, cl, tasks, force)
 	if again := c.deleteNamed(ctx, "template", templates, cl.DeleteTemplate); err == nil {
 		err = again

@@ -84,7 +84,7 @@ func (c *cli) getCommand() *cobra.Command {
 	}
 	cmd.AddCommand(
 		c.getTasks(), c.getJobs(), c.getNodes(), c.getRecords(), c.getStats(), c.getProcesses(), c.getRuns(), c.getGroups(), c.getConfig(), c.getCalendars(), c.getMasters(), c.getTemplates(), c.getReceivers(), c.getMonitors(), c.getDeliveries(),
-		c.getBackfills(),
+		c.getBackfills(), c.getExecutions(),
 	)
 	return kinds(cmd)
 }
@@ -274,25 +274,6 @@ func (c *cli) getProcesses() *cobra.Command {
 		name:  func(p **job.Process) string { return string((*p).Run) },
 		table: (*cli).processTable,
 		none:  "nothing runs",
-	}.command(c)
-}
-
-func (c *cli) getGroups() *cobra.Command {
-	return listing[client.Group]{
-		use: "groups", aliases: []string{"group", "g"}, short: "List the groups of tasks",
-		flags: func(*cobra.Command, *filters) {},
-		list: func(ctx context.Context, cl *client.Client, _ *filters, _ []string) ([]client.Group, error) {
-			return cl.Groups(ctx)
-		},
-		name: func(g *client.Group) string { return g.Name },
-		table: func(_ *cli, list []client.Group) *table {
-			t := &table{head: []string{"GROUP", "TASKS", "PAUSED", "RUNNING"}}
-			for _, g := range list {
-				t.add(g.Name, g.Tasks, g.Paused, g.Running)
-			}
-			return t
-		},
-		none: "there are no groups",
 	}.command(c)
 }
 

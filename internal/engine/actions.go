@@ -97,6 +97,7 @@ func (s *State) Plan(now time.Time) []Action {
 	actions = append(actions, s.advanceBackfills(now)...)
 	actions = append(actions, s.fireGroups(now)...)
 	actions = append(actions, s.advanceExecutions(now)...)
+	actions = append(actions, s.tellAway(now)...)
 	return append(actions, s.audit(now)...)
 }
 

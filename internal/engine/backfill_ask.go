@@ -116,8 +116,11 @@ func (s *State) BackfillWaits(id string, now time.Time) string {
 	return waits
 }
 
-// rescue finds another node for a backfilled run whose node went away before it started, where the engine chose it.
+// rescue finds another node for a backfilled run, or that of a step, whose node went away before it started, where the engine chose it.
 func (s *State) rescue(d *job.Dispatch, now time.Time) *job.Dispatch {
+	if d.Execution != "" {
+		return s.rescueStep(d, now)
+	}
 	b := s.backfills[d.Backfill]
 	if b == nil || d.Backfill == "" || d.Started != nil || len(b.spec.Lanes) != 1 || b.spec.Lanes[0].Node != "" || b.spec.Cancelled() || !s.gone(d.Node, now) {
 		return nil

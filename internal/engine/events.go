@@ -165,6 +165,14 @@ func (e Done) apply(s *State) {
 		if old := t.jobs[a.Job.NodeID]; old.rev == a.Revision {
 			s.bind(t, a.Job, old.rev)
 		}
+	case TellAway:
+		t := s.task(a.Job.Ref())
+		if old := t.jobs[a.Job.NodeID]; old.rev == a.Revision {
+			s.bind(t, a.Job, old.rev)
+		}
+		if d := s.debts.of[a.Job.NodeID][t]; d != nil {
+			d.wake, s.debts.news = time.Time{}, true
+		}
 	case DeleteJob:
 		if t := s.byHash[a.Hash]; t != nil && t.jobs[a.Node].rev == a.Revision {
 			JobDeleted{Node: a.Node, Hash: a.Hash}.apply(s)

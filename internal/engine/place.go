@@ -23,6 +23,7 @@ func (s *State) placeTask(t *task, now time.Time) []Action {
 	first := !t.placed && now.Sub(t.entrySince()) <= placedPromptly*s.lease
 	gained := 0
 	for _, id := range on {
+		s.stays(t, id)
 		old, bound := t.jobs[id]
 		if !bound {
 			gained++
@@ -40,7 +41,7 @@ func (s *State) placeTask(t *task, now time.Time) []Action {
 	}
 	if len(t.jobs)+gained > len(on) {
 		for _, id := range slices.Sorted(maps.Keys(t.jobs)) {
-			if _, found := slices.BinarySearch(on, id); !found {
+			if _, found := slices.BinarySearch(on, id); !found && !s.leaves(t, id) {
 				actions = append(actions, DeleteJob{Node: id, Hash: job.JobHash(t.ref, id), Revision: t.jobs[id].rev})
 			}
 		}
@@ -125,7 +126,13 @@ func (s *State) Placed(ref job.TaskRef) bool {
 	if t.entry != nil && t.rule != nil {
 		on = s.selected(t)
 	}
-	if len(on) != len(t.jobs) {
+	leaving := 0 // what they owe is told first
+	for id := range t.jobs {
+		if d := s.debts.of[id][t]; d != nil && d.leaving {
+			leaving++
+		}
+	}
+	if len(on) != len(t.jobs)-leaving {
 		return false
 	}
 	stamp := t.stampFor(on, s.configFor(t))

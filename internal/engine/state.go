@@ -12,6 +12,9 @@ import (
 type Options struct {
 	// Lease is how long a node's or a master's lease lives; default 10 s.
 	Lease time.Duration
+	// Away is how old the oldest instant may become that a node owes which is away, before all of them are told as missed; 0: they
+	// wait for the node.
+	Away time.Duration
 }
 
 // State is what the engine knows. It is not safe for concurrent use.
@@ -20,6 +23,8 @@ type Options struct {
 // ordinary plan look at every task or node: what changed is in the dirty sets, what time brings about in the heap of wakes.
 type State struct {
 	lease time.Duration
+	away  time.Duration
+	debts debts // see away.go
 
 	tasks      map[job.TaskRef]*task
 	nodes      map[job.NodeID]*node
@@ -117,7 +122,7 @@ func New(o Options) *State {
 		o.Lease = 10 * time.Second
 	}
 	return &State{
-		lease: o.Lease,
+		lease: o.Lease, away: o.Away,
 		tasks: map[job.TaskRef]*task{}, nodes: map[job.NodeID]*node{}, labelled: map[label]map[job.NodeID]struct{}{},
 		byHash: map[string]*task{}, dispatches: map[dispatchKey]*job.Dispatch{}, waiting: map[job.NodeID]int{}, backfills: map[string]*backfill{},
 		executions: map[string]*execution{}, stepRuns: map[job.RunID]*execution{}, groups: map[string]*group{},

@@ -38,6 +38,8 @@ type (
 		Reason  string
 		Result  json.RawMessage
 	}
+	// StepUnsure tells that history has a record of a run, and that it must be read.
+	StepUnsure struct{ Run job.RunID }
 	// StepsLearned tells that history was looked through for runs, and what was found has been told.
 	StepsLearned struct{ Runs []job.RunID }
 )
@@ -115,9 +117,20 @@ func (e ExecutionDeleted) apply(s *State) {
 
 func (e StepEnd) apply(s *State) {
 	if x := s.stepRuns[e.Run]; x != nil {
+		if old, told := x.news[e.Run]; told && !e.Outcome.Supersedes(old.Outcome) {
+			return
+		}
 		x.news[e.Run] = e
 		x.dirty = true
 		delete(x.unknown, e.Run)
+	}
+}
+
+func (e StepUnsure) apply(s *State) {
+	if x := s.stepRuns[e.Run]; x != nil {
+		if _, told := x.news[e.Run]; !told {
+			x.unknown[e.Run] = true
+		}
 	}
 }
 

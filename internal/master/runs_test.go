@@ -1,13 +1,17 @@
 package master_test
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
 )
 
 func key(k string) func(*master.RunRequest) { return func(r *master.RunRequest) { r.Key = k } }
@@ -86,7 +90,7 @@ func TestSameKeySameRuns(t *testing.T) {
 		other := w.master("m2")
 		nodes := []*agent{w.node("n1"), w.node("n2"), w.node("n3")}
 		one := func(t *job.Task) { t.Kind = "interval" }
-		m.apply(task("all", ""), task("one", "", one), task("once", "", func(t *job.Task) { t.Mode = job.OnlyOnce }))
+		m.apply(task("all", ""), task("one", "", one), task("once", "", func(t *job.Task) { t.Mode, t.Passive = job.OnlyOnce, true }))
 		asked := map[string][]master.RunHandle{}
 		for _, name := range []string{"all", "one", "once"} {
 			asked[name] = m.run(name, key("k")).Runs
@@ -148,7 +152,7 @@ func TestOnlyOnce(t *testing.T) { // ancestor 17
 	inWorld(t, func(w *world) {
 		m := w.leader("m1")
 		n := w.node("n1")
-		m.apply(task("a", "", func(t *job.Task) { t.Mode = job.OnlyOnce }))
+		m.apply(task("a", "", func(t *job.Task) { t.Mode, t.Passive = job.OnlyOnce, true })) // it does not start by itself
 		again := func(want job.Code, when string) {
 			t.Helper()
 			if _, err := m.Run(w.ctx, master.RunRequest{Task: job.Ref("", "a")}); job.CodeOf(err) != want {
@@ -175,10 +179,10 @@ func TestOnlyOnce(t *testing.T) { // ancestor 17
 			return nil
 		})
 		finish(run, job.Success)
-		again(job.CodeUnavailable, "its record is on its way")
+		again(job.CodeConflict, "its record is on its way")
 		m.hist.set(nil)
 		w.recorded(2)
-		again(job.CodeUnavailable, "it has succeeded")
+		again(job.CodeConflict, "it has succeeded")
 		w.node("n2")
 		w.until("it is bound to another node", func() bool { v, err := m.Task(w.ctx, job.Ref("", "a")); return err == nil && len(v.Nodes) == 2 })
 		answer := m.run("a")
@@ -248,4 +252,76 @@ func TestRunsOfANodeThatGoesAway(t *testing.T) {
 			t.Errorf("that took %s", took)
 		}
 	})
+}
+
+// The same is asked of two masters at the same time, of a task for which the engine chooses the node: it is one run, whichever node each
+// of them would have chosen. Also where one of them was held up, until the run of the other one had come and gone.
+func TestOneKeyOfTwoMasters(t *testing.T) { // ancestor 18, ancestor 49
+	inWorld(t, func(w *world) {
+		a, b := w.leader("m1"), w.master("m2")
+		n1, n2 := w.node("n1"), w.node("n2")
+		n1.works()
+		n2.works()
+		a.apply(task("a", "", func(t *job.Task) { t.Kind = "interval" }))
+		ref := job.Ref("", "a")
+		w.until("both know the task", func() bool { v, err := b.Task(w.ctx, ref); return err == nil && v != nil })
+		for i := range 20 {
+			var wg sync.WaitGroup
+			runs := make([]job.RunID, 2)
+			for k, m := range []*life{a, b} {
+				wg.Go(func() {
+					answer, err := m.Run(w.ctx, master.RunRequest{Task: ref, Key: fmt.Sprint("key-", i)})
+					if err != nil || len(answer.Runs) != 1 {
+						t.Errorf("%+v, %v", answer, err)
+						return
+					}
+					runs[k] = answer.Runs[0].Run
+				})
+			}
+			wg.Wait()
+			if runs[0] != runs[1] {
+				t.Errorf("key %d has the runs %v", i, runs)
+			}
+		}
+		w.recorded(20)
+		before := total(n1.started()) + total(n2.started())
+		if before != 20 {
+			t.Errorf("20 keys ran %d times", before)
+		}
+
+		// The first one stops when it has seen that nobody has asked.
+		held, woken := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		w.mem.OnCall(func(_ context.Context, c store.Call) error {
+			if c.Client == "m1" && c.Op == "txn" && !c.After && len(c.Keys) > 0 && strings.Contains(c.Keys[0], "dispatch/") {
+				once.Do(func() { close(held); <-woken })
+			}
+			return nil
+		})
+		late := make(chan error, 1)
+		go func() {
+			_, err := a.Run(w.ctx, master.RunRequest{Task: ref, Key: "late"})
+			late <- err
+		}()
+		<-held
+		if _, err := b.Run(w.ctx, master.RunRequest{Task: ref, Key: "late"}); err != nil {
+			t.Error(err)
+		}
+		w.recorded(21)
+		close(woken)
+		if err := <-late; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if n := total(n1.started()) + total(n2.started()); n != 21 {
+			t.Errorf("%d runs: one was run again", n)
+		}
+	})
+}
+
+func total(counts []int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }

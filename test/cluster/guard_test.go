@@ -195,7 +195,7 @@ func TestAloneEndsWithoutItsAgent(t *testing.T) {
 	if err := stopped.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.DeleteTask(t.Context(), solo.Ref(), 0); err != nil {
+	if err := c.DeleteTask(t.Context(), solo.Ref(), 0, false); err != nil {
 		t.Fatal(err)
 	}
 	all := readBeats(t, beats)
