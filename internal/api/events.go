@@ -27,7 +27,7 @@ type eventsInput struct {
 }
 
 func eventTypes() []string {
-	return []string{client.EventTask, client.EventNode, client.EventJob, client.EventProcess, client.EventDispatch, client.EventRecord}
+	return []string{client.EventTask, client.EventNode, client.EventJob, client.EventProcess, client.EventDispatch, client.EventRecord, client.EventExecution}
 }
 
 func (s *server) eventRoutes(a huma.API) {

@@ -104,6 +104,7 @@ func (s *server) routes(mux *http.ServeMux) []byte {
 	s.recordRoutes(a)
 	s.calendarRoutes(a)
 	s.templateRoutes(a)
+	s.groupRoutes(a)
 	s.notifyRoutes(a)
 	s.masterRoutes(a)
 	s.adminRoutes(a)

@@ -39,6 +39,9 @@ func (c *cli) killCommand() *cobra.Command {
 			if backfillIDs.MatchString(name) {
 				return c.cancelBackfill(cmd.Context(), cl, name, true)
 			}
+			if executionIDs.MatchString(name) {
+				return c.cancelExecution(cmd.Context(), cl, name)
+			}
 			n, err := parseRunName(name)
 			if err != nil {
 				return err

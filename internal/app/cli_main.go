@@ -96,7 +96,7 @@ func (c *cli) root() *cobra.Command {
 			c.applyCommand(), c.diffCommand(), c.deleteCommand(), c.editCommand(), c.pauseCommand(), c.resumeCommand(),
 			c.checkCommand(), c.cronCommand(), c.nextCommand(), c.whyCommand(),
 		}},
-		{"run", "Runs:", []*cobra.Command{c.runCommand(), c.execCommand(), c.waitCommand(), c.logsCommand(), c.killCommand()}},
+		{"run", "Runs:", []*cobra.Command{c.runCommand(), c.execCommand(), c.waitCommand(), c.logsCommand(), c.killCommand(), c.cancelCommand(), c.retryCommand()}},
 		{"look", "Looking around:", []*cobra.Command{c.getCommand(), c.describeCommand(), c.statusCommand()}},
 		{"cluster", "The cluster:", []*cobra.Command{c.cordonCommand(true), c.cordonCommand(false), c.drainCommand(), c.leaseCommand(), c.labelCommand(), c.configCommand(), c.notifyCommand(), c.monitorCommand(), c.calendarCommand(), c.memberCommand(), c.pkiCommand(), c.historyCommand()}},
 	} {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/api"
 	"github.com/rota-dev/rota/schedule"
 )
@@ -54,14 +55,14 @@ func (c *cli) nextCommand() *cobra.Command {
 		now := c.Now()
 		for _, u := range list {
 			if *out == asName {
-				fmt.Fprintln(c.Out, u.Task)
+				fmt.Fprintln(c.Out, upcomingName(u))
 				continue
 			}
 			last, passed, result := "", "", plain("")
 			if u.Last != nil {
 				last, passed, result = local(u.Last.EndTime), short(now.Sub(u.Last.EndTime)), outcomeCell(u.Last.Outcome)
 			}
-			t.add(local(u.Next), short(u.Next.Sub(now)), last, passed, result, u.Task.String())
+			t.add(local(u.Next), short(u.Next.Sub(now)), last, passed, result, upcomingName(u))
 		}
 		if *out == asName {
 			return nil
@@ -69,6 +70,14 @@ func (c *cli) nextCommand() *cobra.Command {
 		return c.print(t, *out)
 	}
 	return cmd
+}
+
+// upcomingName is what fires: a task, or a group as a whole.
+func upcomingName(u client.Upcoming) string {
+	if u.Group != "" {
+		return "group " + u.Group
+	}
+	return u.Task.String()
 }
 
 func local(t time.Time) string { return t.Local().Format(time.RFC3339) }

@@ -81,6 +81,7 @@ func (c *cli) runCommand() *cobra.Command {
 		}
 		return w.wait(cmd.Context())
 	}
+	cmd.AddCommand(c.runGroupCommand())
 	return cmd
 }
 
@@ -223,7 +224,7 @@ func (c *cli) waitCommand() *cobra.Command {
 	var timeout string
 	cmd := &cobra.Command{
 		Use: "wait RUN|TASK…", Short: "Wait for the end of runs",
-		Long: "Wait for the end of runs: of one by its id, or of all that a task has now.\n\n" +
+		Long: "Wait for the end of runs: of one by its id, or of all that a task has now; or of executions of groups.\n\n" +
 			"The exit code is 0 where all succeed, 1 where one does not, and 124 where that takes too long.",
 		Args: arguments(1, -1, "a run or a task"), ValidArgsFunction: c.completeTasks,
 	}
@@ -237,6 +238,9 @@ func (c *cli) waitCommand() *cobra.Command {
 		}
 		if w.cl, err = c.client(); err != nil {
 			return err
+		}
+		if executionIDs.MatchString(args[0]) {
+			return c.awaitExecutions(cmd.Context(), w.cl, args, false, w.limit, *out)
 		}
 		for _, name := range args {
 			n, err := parseRunName(name)

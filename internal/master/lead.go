@@ -49,6 +49,7 @@ func (m *Master) lead(ctx context.Context, l *store.Leadership) {
 	wg.Go(func() { m.learnBackfills(ctx) })
 	wg.Go(func() { m.keepExecutions(ctx, l) })
 	wg.Go(func() { m.sweepConfig(ctx, l) })
+	wg.Go(func() { m.learnTold(ctx) })
 	wg.Go(func() { m.learnFacts(ctx, l) })
 	wg.Go(func() { m.deliver(ctx) })
 	wg.Go(func() { m.watchAlerts(ctx) })
@@ -136,6 +137,10 @@ func (m *Master) carryOut(ctx context.Context, t *term, actions []engine.Action)
 			if !t.whole.Load() {
 				continue
 			}
+		case engine.TellAway:
+			if !t.whole.Load() {
+				continue
+			}
 		case engine.Settle:
 			if a.Record != nil && !t.whole.Load() {
 				continue
@@ -203,6 +208,12 @@ func (m *Master) ops(a engine.Action) []store.Op {
 		return []store.Op{store.InitFloor(a.Task, a.At)}
 	case engine.Settle:
 		op := store.Settle(a.Task, a.From, a.To, a.Record, a.Record != nil).WhileTask(a.Task, a.Revision)
+		for name, rev := range a.Calendars {
+			op = op.WhileCalendar(name, rev)
+		}
+		return []store.Op{op}
+	case engine.TellAway:
+		op := store.TellAway(a.Job, a.Revision, a.Record).WhileTask(a.Record.Ref(), a.Task)
 		for name, rev := range a.Calendars {
 			op = op.WhileCalendar(name, rev)
 		}

@@ -313,6 +313,9 @@ func (m *Master) Delete(ctx context.Context, ref job.TaskRef, rev int64) error {
 	if err := m.store().Tasks().Delete(ctx, rev, ref.Group, ref.Name); err != nil {
 		return m.explained(ref, err)
 	}
+	if _, err := m.store().Do(ctx, store.DropTickets(ref)); err != nil {
+		m.Logger.Debug("the mark of a deleted task's requests is left behind", "task", ref.String(), "error", err)
+	}
 	gone := func() bool { return m.view.tasks[ref] == nil }
 	m.view.await(ctx, gone)
 	var ops []store.Op

@@ -62,7 +62,7 @@ func (c *core) fits(r *run) bool {
 	case j.Overlap == job.OverlapAllow:
 		return c.waiting(j.Hash) < r.queueLimit()
 	}
-	return taken < max(j.Concurrency, 1)
+	return taken < max(j.Concurrency, j.Parallel, 1)
 }
 
 // hold notes that a job waits for the node, behind others that do.

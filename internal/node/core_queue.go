@@ -92,6 +92,7 @@ func (c *core) behindTold(hash string) int {
 
 // place tells whether another run of a job may start now. The job's latest version says how many may.
 func (c *core) place(j *job.Job) bool {
+	parallel := j.Parallel
 	if e := c.clock.entries[j.Hash]; e != nil {
 		j = e.job
 	}
@@ -101,7 +102,7 @@ func (c *core) place(j *job.Job) bool {
 	case j.Overlap == job.OverlapAllow:
 		return true
 	}
-	return len(c.alive[j.Hash]) < max(j.Concurrency, 1)
+	return len(c.alive[j.Hash]) < max(j.Concurrency, parallel, 1)
 }
 
 // waiting counts the runs that wait for a place.

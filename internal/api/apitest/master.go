@@ -38,6 +38,7 @@ type Master struct {
 	deliveries []job.Delivery
 	pings      []job.Ping
 	calendars  map[string]*job.CalendarEntry
+	groups     groups
 	subs       map[chan master.Event]bool
 	watched    *sync.Cond // subs has changed
 	// Fail is what every method returns where it is set.
@@ -126,6 +127,9 @@ func (m *Master) ApplyDocuments(_ context.Context, docs job.Documents, o master.
 	}
 	for _, t := range docs.Templates {
 		out = append(out, m.applyTemplate(t, o.DryRun))
+	}
+	for _, g := range docs.Groups {
+		out = append(out, m.applyGroup(g, o.DryRun))
 	}
 	for _, t := range tasks {
 		kept = append(kept, t.Ref())
