@@ -31,9 +31,9 @@ type link struct {
 	execs   map[uint64]*execution // that were not released
 	adopted []job.Adopted
 	starts  map[uint64]*starting
-	heard   time.Duration // when the guard last said something, on the boot-time clock
-	drains  bool          // it gets no further runs
-	closed  bool          // by us
+	heard   uint64 // how often the guard said something
+	drains  bool   // it gets no further runs
+	closed  bool   // by us
 	dead    bool
 	gone    chan struct{} // closed when everything about its end is settled
 }
@@ -61,19 +61,20 @@ var errGone = errors.New("the guard is gone")
 // start begins an execution. It is errGone where the guard has heard nothing of it.
 func (l *link) start(ctx context.Context, e job.Exec) (job.Execution, error) {
 	id, s := l.c.id(), &starting{run: e.Run, begin: time.Now(), reply: make(chan started, 1)}
-	sent := runner.SinceBoot()
+	until := runner.SinceBoot() + l.c.o.Patience
 	l.mu.Lock()
 	if l.dead || l.closed || l.drains {
 		l.mu.Unlock()
 		return nil, errGone
 	}
 	l.starts[id] = s
-	l.n.send(&message{Kind: kindStart, ID: id, Exec: &e, Until: sent + l.c.o.Patience})
+	l.n.send(&message{Kind: kindStart, ID: id, Exec: &e, Until: until})
 	l.mu.Unlock()
 
 	look := time.NewTimer(l.c.o.Patience / 2)
 	defer look.Stop()
 	over := ctx.Done()
+	heard, quiet := l.words(), 0 // looks in which the guard had said nothing
 	for {
 		select {
 		case got := <-s.reply:
@@ -88,7 +89,11 @@ func (l *link) start(ctx context.Context, e job.Exec) (job.Execution, error) {
 			over = nil
 			l.n.send(&message{Kind: kindCancel, ID: id})
 		case <-look.C:
-			if !l.silent(sent) {
+			quiet++
+			if now := l.words(); now != heard {
+				heard, quiet = now, 0
+			}
+			if quiet < 2 {
 				l.n.send(&message{Kind: kindPing})
 				look.Reset(l.c.o.Patience / 2)
 				continue
@@ -102,11 +107,11 @@ func (l *link) start(ctx context.Context, e job.Exec) (job.Execution, error) {
 	}
 }
 
-// silent tells whether the guard has said nothing for too long, since it was asked.
-func (l *link) silent(asked time.Duration) bool {
+// words is how often the guard has said something.
+func (l *link) words() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return runner.SinceBoot()-max(asked, l.heard) >= l.c.o.Patience
+	return l.heard
 }
 
 // giveUp stops waiting for the answer to a start, unless it is there. The guard gets no further runs; should it come round, it refuses
@@ -148,7 +153,7 @@ func (l *link) read() {
 func (l *link) take(m *message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.heard = runner.SinceBoot()
+	l.heard++
 	x := l.execs[m.ID]
 	switch m.Kind {
 	case kindWelcome:

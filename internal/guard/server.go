@@ -19,7 +19,7 @@ import (
 
 // server is the guard: a runner, what it holds, and the agent that it serves just now.
 type server struct {
-	run   job.Runner
+	run   *runner.Runner
 	log   *slog.Logger
 	build string
 	ticks uint64
@@ -28,16 +28,22 @@ type server struct {
 	agent  *conn         // nil: none
 	left   chan struct{} // closed when everything that the agent ever said has been read
 	held   map[uint64]*held
+	fresh  [2][]*held // that began and were not told yet: since the latest moment, and since the one before
+	moment *time.Timer
+	idle   int           // goroutines that wait for a start
 	over   bool          // it takes no agent any more
 	ending bool          // it was asked to end
 	end    chan struct{} // closed with over
+	starts chan *starter
 	wg     sync.WaitGroup
 }
 
 // held is an execution, from the moment at which its start was read until it is released.
 type held struct {
 	holding
+	id     uint64
 	exec   job.Execution // nil: it has not begun
+	told   bool          // that it has begun
 	exit   *job.Exit
 	cancel context.CancelFunc // of the wait for its start
 	killed string             // who killed it before it began
@@ -46,12 +52,12 @@ type held struct {
 // firstPatience is how long a new guard waits for its agent.
 const firstPatience = 20 * time.Second
 
-func newServer(r job.Runner, log *slog.Logger, build string) (*server, error) {
+func newServer(r *runner.Runner, log *slog.Logger, build string) (*server, error) {
 	ticks, err := runner.StartTicks(os.Getpid())
 	if err != nil {
 		return nil, err
 	}
-	return &server{run: r, log: log, build: build, ticks: ticks, held: map[uint64]*held{}, end: make(chan struct{})}, nil
+	return &server{run: r, log: log, build: build, ticks: ticks, held: map[uint64]*held{}, end: make(chan struct{}), starts: make(chan *starter)}, nil
 }
 
 // serve takes agents, of which the latest counts, until there is none and nothing is held.
@@ -190,22 +196,22 @@ func (s *server) welcome(n *conn, left chan struct{}) bool {
 		if h.exec == nil {
 			continue // the one that asked for it is gone; what becomes of it is told when it has begun
 		}
-		n.send(h.tell(id))
+		n.send(h.tell())
 		if h.exit != nil {
 			n.send(&message{Kind: kindEnded, ID: id, Exit: h.exit})
 		}
 	}
-	for id, h := range s.held {
+	for _, h := range s.held {
 		if h.exec == nil { // it is about to begin, or not to: it counts as held
-			n.send(h.tell(id))
+			n.send(h.tell())
 		}
 	}
 	n.send(&message{Kind: kindListed})
 	return true
 }
 
-func (h *held) tell(id uint64) *message {
-	m := &message{Kind: kindHeld, ID: id, Held: &h.holding}
+func (h *held) tell() *message {
+	m := &message{Kind: kindHeld, ID: h.id, Held: &h.holding}
 	if h.exec != nil {
 		m.Pid, m.Ticks = h.exec.Pid(), h.exec.StartTicks()
 	}
@@ -270,72 +276,135 @@ func (s *server) take(n *conn, m *message) {
 	}
 }
 
-// start begins an execution in a goroutine of its own, which stays with it until its end. mu is held.
+// starter is a start that a goroutine carries out.
+type starter struct {
+	ctx  context.Context
+	h    *held
+	exec job.Exec
+}
+
+// start begins an execution, in a goroutine that waits for one, or in another. mu is held.
 func (s *server) start(n *conn, m *message) {
 	if m.Until > 0 && runner.SinceBoot() > m.Until {
 		n.send(&message{Kind: kindRefused, ID: m.ID, Error: newFailure(errLate)})
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	h := &held{holding: holding{Run: m.Exec.Run, Attempt: m.Exec.Attempt, Begin: time.Now(), Note: m.Exec.Note}, cancel: cancel}
+	h := &held{
+		holding: holding{Run: m.Exec.Run, Attempt: m.Exec.Attempt, Begin: time.Now(), Note: m.Exec.Note}, id: m.ID, cancel: cancel,
+	}
 	s.held[m.ID] = h
-	e := *m.Exec
-	e.Note = nil
-	s.wg.Go(func() {
-		defer cancel()
-		x, err := s.run.Start(ctx, e)
-		if err != nil {
-			s.refused(m.ID, h, err)
+	m.Exec.Note = nil
+	next := &starter{ctx, h, *m.Exec}
+	select {
+	case s.starts <- next:
+	default:
+		s.wg.Go(func() { s.work(next) })
+	}
+}
+
+// maxIdle is how many goroutines wait for a start at most.
+const maxIdle = 16
+
+// work carries starts out, as long as there are some to come.
+func (s *server) work(next *starter) {
+	for {
+		s.begin(next)
+		s.mu.Lock()
+		if s.idle >= maxIdle {
+			s.mu.Unlock()
 			return
 		}
-		ticks := x.StartTicks() // asked of the kernel here, where the process can't be another's yet
-		told := s.short(m.ID, h, x, ticks)
-		if told == nil {
-			s.follow(m.ID, x)
-		}
-		exit := x.Exit()
-		s.mu.Lock()
-		h.exit = &exit
-		s.tell(append(told, &message{Kind: kindEnded, ID: m.ID, Exit: h.exit})...)
+		s.idle++
 		s.mu.Unlock()
-	})
+		select {
+		case next = <-s.starts:
+		case <-s.end:
+			return
+		}
+		s.mu.Lock()
+		s.idle--
+		s.mu.Unlock()
+	}
 }
 
-var errLate = job.Errorf(job.CodeUnavailable, "the guard came to it too late: the agent had given it up")
-
-func (s *server) refused(id uint64, h *held, err error) {
+// begin carries a start out. Of an execution that ends within a moment, its start and its end are told in one.
+func (s *server) begin(b *starter) {
+	h := b.h
+	x, err := s.run.StartThen(b.ctx, b.exec, func(x job.Execution) { s.ended(h, x) })
+	h.cancel()
+	if err != nil {
+		s.refused(h, err)
+		return
+	}
 	s.mu.Lock()
-	delete(s.held, id)
-	s.tell(&message{Kind: kindRefused, ID: id, Error: newFailure(err)})
-	s.mu.Unlock()
-	s.look()
-}
-
-// short waits a moment for the end of an execution: that it began is told together with it, if it comes as soon, else by itself. It returns
-// what is not told yet.
-func (s *server) short(id uint64, h *held, x job.Execution, ticks uint64) []*message {
-	began := &message{Kind: kindStarted, ID: id, Pid: x.Pid(), Ticks: ticks}
-	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.exec != nil {
+		return // it has ended
+	}
 	h.exec = x
 	if h.killed != "" {
 		x.Kill(h.killed)
 	}
-	s.mu.Unlock()
-	t := time.NewTimer(moment)
-	defer t.Stop()
-	select {
-	case <-x.Done():
-		return []*message{began}
-	case <-t.C:
+	s.fresh[0] = append(s.fresh[0], h)
+	if len(s.fresh[0])+len(s.fresh[1]) > 1 {
+		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tell(began)
-	return nil
+	if s.moment == nil {
+		s.moment = time.AfterFunc(moment, s.tellFresh)
+	} else {
+		s.moment.Reset(moment)
+	}
 }
 
-// moment is by how much the word of a start may be late.
+// moment is by how much the word of a start may be late, and not by twice as much.
 const moment = 2 * time.Millisecond
+
+// tellFresh tells of the executions that began a moment ago and are still alive, and looks again while there are others.
+func (s *server) tellFresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []*message
+	for _, h := range s.fresh[1] {
+		if h.told {
+			continue
+		}
+		h.told = true
+		x := h.exec
+		list = append(list, &message{Kind: kindStarted, ID: h.id, Pid: x.Pid(), Ticks: x.StartTicks()})
+		s.wg.Go(func() { s.follow(h.id, x) })
+	}
+	s.tell(list...)
+	clear(s.fresh[1])
+	s.fresh[0], s.fresh[1] = s.fresh[1][:0], s.fresh[0]
+	if len(s.fresh[1]) > 0 {
+		s.moment.Reset(moment)
+	}
+}
+
+// ended is told of the end of an execution.
+func (s *server) ended(h *held, x job.Execution) {
+	exit := x.Exit()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.exec, h.exit = x, &exit
+	list := []*message{{Kind: kindEnded, ID: h.id, Exit: h.exit}}
+	if !h.told {
+		h.told = true
+		list = []*message{{Kind: kindStarted, ID: h.id, Pid: x.Pid()}, list[0]}
+	}
+	s.tell(list...)
+}
+
+var errLate = job.Errorf(job.CodeUnavailable, "the guard came to it too late: the agent had given it up")
+
+func (s *server) refused(h *held, err error) {
+	s.mu.Lock()
+	delete(s.held, h.id)
+	s.tell(&message{Kind: kindRefused, ID: h.id, Error: newFailure(err)})
+	s.mu.Unlock()
+	s.look()
+}
 
 // follow passes the progress of an execution on, until it has ended.
 func (s *server) follow(id uint64, x job.Execution) {

@@ -32,8 +32,10 @@ type execution struct {
 	logID  runlog.ID
 	from   job.Stream // whose last JSON object is the result; empty: neither
 	done   chan struct{}
-	exited chan struct{} // closed when the main process has exited while terminate is at work
-	now    chan struct{} // closed to end the grace
+	then   func(job.Execution) // called once, after the end; nil: nobody
+	exited chan struct{}       // closed when the main process has exited while terminate is at work
+	told   sync.Once           // then was called
+	now    chan struct{}       // closed to end the grace
 	tied   bool
 
 	mu    sync.Mutex
@@ -207,6 +209,7 @@ func (x *execution) await() {
 
 // mainExited ends the run if its main process has exited, or lets terminate know that it has.
 func (x *execution) mainExited(buf []byte) bool {
+	defer x.tell()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
@@ -276,6 +279,7 @@ func (x *execution) reap(buf []byte, options int) bool {
 			<-x.log.end()
 		}
 		x.complete()
+		x.tell()
 	}()
 	return true
 }
@@ -340,6 +344,18 @@ func (x *execution) complete() {
 	}
 	close(x.done)
 	x.r.live.Done()
+}
+
+// tell calls whom [Runner.StartThen] was given, if the execution has ended. mu is not held: who is called may ask the execution.
+func (x *execution) tell() {
+	if x.then == nil {
+		return
+	}
+	select {
+	case <-x.done:
+		x.told.Do(func() { x.then(x) })
+	default:
+	}
 }
 
 // maxRSS is the most memory that the processes of a run had at a time, in KiB, or 0 where that isn't known. Until exec a

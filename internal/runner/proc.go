@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,8 @@ func BootID() string {
 // SinceBoot is the boot-time clock: it goes on while the machine is suspended and nobody can set it.
 func SinceBoot() time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+	// As for the loop: the scheduler need not be told of a call that does not wait.
+	if _, _, no := unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&ts)), 0); no != 0 { //nolint:gosec // G103: the value above
 		return 0 // not on any Linux since 2.6.39
 	}
 	return time.Duration(ts.Nano())

@@ -95,6 +95,12 @@ func New(o Options) (*Runner, error) {
 // started on this node as it is, CodeForbidden where the agent lacks a right, CodeExhausted where the node lacks
 // resources, CodeUnavailable after Close. The error of a ctx that ended is ctx's.
 func (r *Runner) Start(ctx context.Context, e job.Exec) (job.Execution, error) {
+	return r.StartThen(ctx, e, nil)
+}
+
+// StartThen is Start, and calls then when the execution has ended, once, unless it was not started. That is done by the goroutine that saw the
+// end, which has others to serve, so that then must not wait; it may come before StartThen returns.
+func (r *Runner) StartThen(ctx context.Context, e job.Exec, then func(job.Execution)) (job.Execution, error) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
@@ -102,7 +108,7 @@ func (r *Runner) Start(ctx context.Context, e job.Exec) (job.Execution, error) {
 	}
 	r.live.Add(1)
 	r.mu.Unlock()
-	x, err := r.start(ctx, e)
+	x, err := r.start(ctx, e, then)
 	if err != nil {
 		r.live.Done()
 		return nil, err
@@ -110,7 +116,7 @@ func (r *Runner) Start(ctx context.Context, e job.Exec) (job.Execution, error) {
 	return x, nil
 }
 
-func (r *Runner) start(ctx context.Context, e job.Exec) (*execution, error) {
+func (r *Runner) start(ctx context.Context, e job.Exec, then func(job.Execution)) (*execution, error) {
 	acc, err := r.users.lookup(e.User)
 	if err != nil {
 		return nil, err
@@ -136,7 +142,7 @@ func (r *Runner) start(ctx context.Context, e job.Exec) (*execution, error) {
 		r: r, marker: "ROTA_RESULT=" + result, result: result, acc: acc, grace: e.Grace, pidfd: -1,
 		done: make(chan struct{}), exited: make(chan struct{}), now: make(chan struct{}), tied: e.Tied > 0, out: output{half: max(e.OutputLimit/2, 1)},
 	}
-	x.limits = e.Limits
+	x.limits, x.then = e.Limits, then
 	x.logID, x.from = runlog.ID{Run: e.Run, Attempt: e.Attempt}, e.ResultFrom
 	if x.tied {
 		if err := r.tied.check(e.Tied); err != nil {

@@ -154,6 +154,7 @@ func (x *execution) terminate() {
 	if events >= 0 {
 		x.r.loop.pause(events)
 	}
+	defer x.tell()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if n := t.left(); n > 0 {
