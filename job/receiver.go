@@ -214,7 +214,7 @@ func (w *Webhook) check(f *Faults, prefix string) {
 	}
 	for _, k := range slices.Sorted(maps.Keys(w.Headers)) {
 		at := prefix + "headers" + entry(k)
-		if lower := strings.ToLower(k); slices.Contains([]string{"host", "content-type"}, lower) || strings.HasPrefix(lower, "rota-") {
+		if slices.Contains([]string{"host", "content-type"}, strings.ToLower(k)) {
 			f.addKey(at, "choose another name", "the header %s is set by Rota", k)
 		}
 		checkHeader(f, at, k)

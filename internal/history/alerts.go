@@ -167,13 +167,13 @@ func (d *DB) Deliveries(ctx context.Context, f job.DeliveryFilter) ([]job.Delive
 	if limit <= 0 {
 		limit = defaultLimit
 	}
-	return d.deliveries(ctx, "list deliveries", d.query(text+" ORDER BY created DESC, id DESC LIMIT ?", append(args, int64(min(limit, maxLimit)))...))
+	return d.deliveries(ctx, "list deliveries", d.query(text+" ORDER BY created DESC, seq DESC LIMIT ?", append(args, int64(min(limit, maxLimit)))...))
 }
 
 // DueDeliveries implements [job.Alerts].
 func (d *DB) DueDeliveries(ctx context.Context, now time.Time, limit int) ([]job.Delivery, error) {
 	return d.deliveries(ctx, "read the messages that are due",
-		d.query(deliveryColumns+" WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, created, id LIMIT ?", now.UnixMicro(), int64(limit)))
+		d.query(deliveryColumns+" WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, seq LIMIT ?", now.UnixMicro(), int64(limit)))
 }
 
 // SentTimes implements [job.Alerts].

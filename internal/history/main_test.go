@@ -85,6 +85,7 @@ func contract(t *testing.T, fresh func(t *testing.T, opt Options) *DB) {
 		{"a mark is for the outcome that was handled", testHandledBySomebodyElse},
 		{"what a node owes yields to its own word", testOwed},
 		{"told is what can be relied on", testTold},
+		{"people are told of a record once", testAlerts},
 		{"errors have codes", testErrors},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,7 +3,9 @@ package notify
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/wneessen/go-mail"
@@ -50,19 +52,36 @@ func (s *Sender) mail(ctx context.Context, r *job.Mail, m Message, values map[st
 		if strings.ContainsFunc(password, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 			return "", job.Errorf(job.CodeInvalid, "secret %s has a line break or a control character in it", r.Password.Secret)
 		}
-		options = append(options, mail.WithUsername(r.User), mail.WithPassword(password), mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover))
+		options = append(options, mail.WithUsername(r.User), mail.WithPassword(password))
 	}
-	client, err := mail.NewClient(r.Server, options...)
+	for _, auth := range authsOf(r) {
+		var client *mail.Client
+		if client, err = mail.NewClient(r.Server, append(slices.Clip(options), mail.WithSMTPAuth(auth))...); err != nil {
+			return "", err
+		}
+		if err = client.DialAndSendWithContext(ctx, msg); !errors.Is(err, mail.ErrPlainAuthNotSupported) {
+			break
+		}
+	}
 	if err != nil {
-		return "", err
-	}
-	if err := client.DialAndSendWithContext(ctx, msg); err != nil {
 		return "", err
 	}
 	if answer := msg.ServerResponse(); answer != "" {
 		return answer, nil
 	}
 	return "accepted by " + r.Server, nil
+}
+
+// authsOf are the ways to log in, in the order in which to try. The library does not see that a connection that it did not make itself is
+// private, and would not choose these two on it.
+func authsOf(r *job.Mail) []mail.SMTPAuthType {
+	switch {
+	case r.User == "":
+		return []mail.SMTPAuthType{mail.SMTPAuthNoAuth}
+	case r.TLS == job.MailOnlyTLS:
+		return []mail.SMTPAuthType{mail.SMTPAuthPlain, mail.SMTPAuthLogin}
+	}
+	return []mail.SMTPAuthType{mail.SMTPAuthAutoDiscover}
 }
 
 // mailOf is the message as mail: plain text, in a thread with what is told of the same trouble.

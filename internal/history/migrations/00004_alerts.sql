@@ -18,7 +18,8 @@ CREATE INDEX alerts_changed ON alerts (changed);
 
 -- Messages, a row for each receiver.
 CREATE TABLE deliveries (
-    id       TEXT    NOT NULL PRIMARY KEY,
+    seq      INTEGER PRIMARY KEY, -- in this order they are sent
+    id       TEXT    NOT NULL UNIQUE,
     receiver TEXT    NOT NULL,
     subject  TEXT    NOT NULL,
     task     TEXT    NOT NULL,
@@ -34,12 +35,12 @@ CREATE TABLE deliveries (
     summary  TEXT    NOT NULL, -- the message that stands for it
     message  BLOB    NOT NULL  -- JSON
 );
-CREATE INDEX deliveries_due ON deliveries (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX deliveries_due ON deliveries (next_at, seq) WHERE next_at IS NOT NULL;
 CREATE INDEX deliveries_done ON deliveries (receiver, status, done_at);
-CREATE INDEX deliveries_of_all ON deliveries (created, id);
-CREATE INDEX deliveries_of_receiver ON deliveries (receiver, created, id);
-CREATE INDEX deliveries_of_task ON deliveries (task, created, id);
-CREATE INDEX deliveries_of_status ON deliveries (status, created, id);
+CREATE INDEX deliveries_of_all ON deliveries (created, seq);
+CREATE INDEX deliveries_of_receiver ON deliveries (receiver, created, seq);
+CREATE INDEX deliveries_of_task ON deliveries (task, created, seq);
+CREATE INDEX deliveries_of_status ON deliveries (status, created, seq);
 
 -- +goose Down
 DROP TABLE deliveries;
