@@ -190,7 +190,7 @@ func parseExpression(src string, off int) (part, []FieldError) {
 		return p, nil
 	}
 	p.value, p.names = true, c.names
-	if _, root := flatten(tree.Node); root != nil {
+	if path, root := flatten(tree.Node); root != nil && !slices.Contains(path, "") {
 		return p, nil // a name alone needs no program
 	}
 	program, err := expr.Compile(src, options()...)

@@ -379,11 +379,11 @@ func (p *page) step(s *client.StepView) {
 	}
 	p.item("%s", line)
 	for _, n := range s.Notes {
-		p.item("  %s", n)
+		p.item("- %s", n)
 	}
 	for i, r := range s.Runs {
 		if i == shownRuns {
-			p.item("  … and %d more; see them with -o json", len(s.Runs)-shownRuns)
+			p.item("- … and %d more; see them with -o json", len(s.Runs)-shownRuns)
 			break
 		}
 		text := string(r.Run) + " " + r.State
@@ -396,7 +396,7 @@ func (p *page) step(s *client.StepView) {
 		if len(r.Result) > 0 {
 			text += " result " + clip(string(r.Result), 80)
 		}
-		p.item("  %s", text)
+		p.item("- %s", text)
 	}
 }
 
