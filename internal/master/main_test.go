@@ -31,6 +31,7 @@ type world struct {
 	admin *store.Store
 
 	masters []*life
+	away    time.Duration // of the masters' options
 }
 
 // inWorld runs a test in a world of its own, which ends with everything in it.
@@ -108,7 +109,7 @@ func (w *world) unservedAs(id, name string) *life {
 	h := &faulty{History: w.db}
 	return &life{
 		name: name, w: w, hist: h, store: s,
-		Master: master.New(master.Options{ID: id, Version: "test", Store: s, History: h, Lease: lease, Logger: log}),
+		Master: master.New(master.Options{ID: id, Version: "test", Store: s, History: h, Lease: lease, Away: w.away, Logger: log}),
 	}
 }
 
@@ -223,3 +224,11 @@ func (h *faulty) Ping(ctx context.Context) error {
 
 // away is what a history says that is not there.
 func away(string, bool) error { return job.Errorf(job.CodeUnavailable, "history is away") }
+
+func (h *faulty) Told(ctx context.Context, task job.TaskRef, node job.NodeID, from time.Time) (recs []job.ExecutionRecord, since time.Time, err error) {
+	err = h.call("told", func() error {
+		recs, since, err = h.History.Told(ctx, task, node, from)
+		return err
+	})
+	return recs, since, err
+}

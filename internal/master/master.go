@@ -29,6 +29,9 @@ type Options struct {
 
 	Lease     time.Duration // of the leader and of the nodes; default 10 s
 	Retention job.Retention
+	// Away is how old the oldest instant of a common task may become that a node owes which is away, before all of them are told as
+	// missed; default DefaultAway, negative: they wait for the node.
+	Away time.Duration
 	// Notifier sends messages; nil: they wait.
 	Notifier    Notifier
 	ExternalURL string           // at which people reach Rota, for links in messages; empty: there are none
@@ -47,7 +50,8 @@ type Master struct {
 
 	toDeliver chan struct{} // capacity 1: there may be messages to send
 
-	handling sync.Mutex // held while records are brought into history
+	turns    [64]sync.Mutex // see turn
+	handling sync.Mutex     // held while records are brought into history
 	leader   atomic.Pointer[store.Leadership]
 }
 
@@ -55,6 +59,9 @@ type Master struct {
 func New(o Options) *Master {
 	if o.Lease <= 0 {
 		o.Lease = 10 * time.Second
+	}
+	if o.Away == 0 {
+		o.Away = DefaultAway
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -109,7 +116,7 @@ func (m *Master) announce(ctx context.Context) {
 // campaign stands for election again and again.
 func (m *Master) campaign(ctx context.Context) {
 	for ctx.Err() == nil {
-		l, err := m.store().Campaign(ctx, m.ID, m.Lease)
+		l, err := m.store().Campaign(ctx, m.ID, m.term())
 		if err != nil {
 			if ctx.Err() == nil {
 				m.Logger.Warn("the election failed", "error", err)

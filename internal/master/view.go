@@ -60,7 +60,7 @@ type jobAt struct {
 
 func newView(m *Master) *view {
 	v := &view{
-		m: m, state: engine.New(engine.Options{Lease: m.Lease}),
+		m: m, state: engine.New(engine.Options{Lease: m.Lease, Away: max(m.Away, 0)}),
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*job.Node{}, online: map[job.NodeID]*job.Presence{},
 		jobs: map[string]jobAt{}, perNode: map[job.NodeID]int{}, processes: map[string]*job.Process{},
 		waiting: map[job.RunID]*job.Waiting{}, unlearned: make(chan struct{}, 1),
