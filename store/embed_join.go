@@ -215,6 +215,7 @@ func (srv *Server) lacks(ctx context.Context) string {
 			away = append(away, fmt.Sprintf("%s (%s)", m.Name, strings.Join(m.PeerURLs, ", ")))
 		}
 	}
+	slices.Sort(away)
 	if len(away) == 0 {
 		return fmt.Sprintf("etcd's %d members are choosing their leader", len(all))
 	}

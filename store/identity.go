@@ -49,7 +49,7 @@ func (s *Store) ShareHistory(ctx context.Context, h HistoryID, force bool) (*His
 	return &has, nil
 }
 
-// asksKeys is where requests that must be made once leave their mark: see [Store.Ask].
+// asksRoot is where requests that must be made once leave their mark: see [Store.Ask].
 const asksRoot = "asks/"
 
 // Ticket is the right to ask for runs, as long as nobody has taken a later one.
@@ -76,6 +76,12 @@ func (s *Store) Ask(ctx context.Context, task job.TaskRef, by string) (Ticket, e
 	}
 	t.rev = r.rev
 	return t, nil
+}
+
+// DropTickets removes the mark that tickets leave. Who holds one asks again.
+func DropTickets(task job.TaskRef) Op {
+	name, err := taskKeys.key(task.Group, task.Name)
+	return Op{then: []request{{action: del, key: asksRoot + name}}, err: err}
 }
 
 // WhileTicket is the op where nobody has taken a later ticket.

@@ -3,7 +3,10 @@ package master
 import (
 	"cmp"
 	"context"
+	"hash/fnv"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
@@ -38,6 +41,13 @@ func (m *Master) Masters(ctx context.Context) ([]client.MasterView, error) {
 	return out, nil
 }
 
+// minTerm is the shortest lease that etcd grants a leader in a cluster.
+const minTerm = 2 * time.Second
+
+// term is how long a leader that fell silent counts as one: half of what a node does. Where it dies together with etcd's own leader,
+// etcd elects another one first, and then gives every lease its whole length again.
+func (m *Master) term() time.Duration { return max(m.Lease/2, minTerm) }
+
 // twin finds another master of the same name that was announced before this one. Of two that announce themselves at once, the
 // later one sees the earlier one.
 func (m *Master) twin(ctx context.Context) error {
@@ -59,6 +69,13 @@ func (m *Master) twin(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// turn is the lock under which this master asks for runs of a task by a key.
+func (m *Master) turn(task job.TaskRef) *sync.Mutex {
+	h := fnv.New32a()
+	h.Write([]byte(task.String()))
+	return &m.turns[h.Sum32()%uint32(len(m.turns))]
 }
 
 // Members lists the servers of etcd.

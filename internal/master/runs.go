@@ -3,6 +3,8 @@ package master
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,14 +29,38 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 		Task: r.Task, Nodes: r.Nodes, Params: r.Params, Key: "run/" + r.Task.String() + "/" + r.Key, Trigger: job.TriggerRun,
 		Cause: r.By, Force: r.Force,
 	}
-	answer := RunAnswer{}
 	if err := m.checkArguments(&req); err != nil {
 		return RunAnswer{}, err
 	}
-	if given {
-		var err error
-		if answer.Runs, err = m.askedBefore(ctx, &req); err != nil || len(answer.Runs) > 0 && len(req.Nodes) == 0 {
+	if !given {
+		answer, _, err := m.askOnce(ctx, r, req, nil)
+		return answer, err
+	}
+	// The same may be asked of several masters at the same time: only who has seen all that was asked before may ask.
+	turn := m.turn(r.Task)
+	turn.Lock()
+	defer turn.Unlock()
+	for {
+		ticket, err := m.store().Ask(ctx, r.Task, m.ID)
+		if err != nil {
+			return RunAnswer{}, err
+		}
+		answer, again, err := m.askOnce(ctx, r, req, &ticket)
+		if err != nil || !again {
 			return answer, err
+		}
+		if !sleep(ctx, rand.N(soon)) {
+			return RunAnswer{}, ctx.Err()
+		}
+	}
+}
+
+// askOnce asks for the runs of a request that nobody has asked for yet. With a ticket, again tells that somebody else has taken a later
+// one: some of the runs may not have been asked for.
+func (m *Master) askOnce(ctx context.Context, r RunRequest, req engine.Request, ticket *store.Ticket) (answer RunAnswer, again bool, err error) {
+	if ticket != nil {
+		if answer.Runs, err = m.askedBefore(ctx, &req); err != nil || len(answer.Runs) > 0 && len(req.Nodes) == 0 {
+			return answer, false, err
 		}
 	}
 	once := false
@@ -44,15 +70,14 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 	})
 	if once {
 		if err := m.learned(ctx, req.Task); err != nil {
-			return RunAnswer{}, err
+			return RunAnswer{}, false, err
 		}
 	}
 	var asked engine.Asked
-	var err error
 	m.view.with(func() { asked, err = m.view.state.Ask(req, m.Now()) })
 	answer.NotRun = asked.NotRun
 	if err != nil && len(answer.Runs) == 0 {
-		return RunAnswer{}, m.explained(r.Task, err)
+		return RunAnswer{}, false, m.explained(r.Task, err)
 	}
 	var ops []store.Op
 	for _, d := range asked.Dispatches {
@@ -63,7 +88,7 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 			}
 			why, err := m.startOnce(ctx, m.store().Do, scope, d)
 			if err != nil {
-				return RunAnswer{}, err
+				return RunAnswer{}, false, err
 			}
 			if why != "" {
 				answer.NotRun = append(answer.NotRun, job.NotRun{Node: d.Node, Reason: why})
@@ -79,14 +104,18 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 		ops = append(ops, store.CreateWaiting(w))
 	}
 	if len(answer.Runs) == 0 {
-		return RunAnswer{}, job.Errorf(job.CodeConflict, "task %s is asked for or running already, and runs only once", r.Task)
+		return RunAnswer{}, false, job.Errorf(job.CodeConflict, "task %s is asked for or running already, and runs only once", r.Task)
 	}
-	if len(ops) > 0 {
-		if _, err := m.store().Do(ctx, ops...); err != nil {
-			return RunAnswer{}, err
+	if len(ops) == 0 {
+		return answer, false, nil
+	}
+	if ticket != nil {
+		for i := range ops {
+			ops[i] = ops[i].WhileTicket(*ticket)
 		}
 	}
-	return answer, nil
+	done, err := m.store().Do(ctx, ops...)
+	return answer, ticket != nil && slices.Contains(done, false), err
 }
 
 // checkArguments holds what a request gives to what its task declares, and fills in the defaults.

@@ -165,6 +165,12 @@ func startEtcd(t *testing.T) (url string, p *process) {
 // connect makes a client of a server whose data folder is known.
 func connect(t *testing.T, addr, data string) *client.Client {
 	t.Helper()
+	return connectTo(t, "http://"+addr, data)
+}
+
+// connectTo makes a client of servers, with the token in a data folder.
+func connectTo(t *testing.T, servers, data string) *client.Client {
+	t.Helper()
 	var token []byte
 	eventually(t, 20*time.Second, "the token is written", func() (err error) {
 		token, err = os.ReadFile(filepath.Join(data, "admin.token"))
@@ -173,7 +179,7 @@ func connect(t *testing.T, addr, data string) *client.Client {
 		}
 		return err
 	})
-	c, err := client.New(client.Options{Server: "http://" + addr, Token: strings.TrimSpace(string(token))})
+	c, err := client.New(client.Options{Server: servers, Token: strings.TrimSpace(string(token))})
 	if err != nil {
 		t.Fatal(err)
 	}

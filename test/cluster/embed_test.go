@@ -1,0 +1,168 @@
+package cluster_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/internal/history/pgtest"
+	"github.com/rota-dev/rota/job"
+)
+
+// pki makes certificates for machines that are all this one, as docs/high-availability.md says.
+func pki(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "pki")
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(rotaBin, args...).CombinedOutput(); err != nil {
+			t.Fatalf("rota %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	run("pki", "init", dir)
+	for _, name := range names {
+		run("pki", "issue", dir, name, "127.0.0.1", "localhost")
+	}
+	return dir
+}
+
+// etcdTLS are the flags by which a machine shows who it is.
+func etcdTLS(dir, name string) []string {
+	return []string{"--etcd-ca", filepath.Join(dir, "ca.pem"), "--etcd-cert", filepath.Join(dir, name+".pem"), "--etcd-key", filepath.Join(dir, name+".key")}
+}
+
+// readyz is what a server answers whether it is ready.
+func readyz(addr string) (string, error) {
+	resp, err := http.Get("http://" + addr + "/readyz")
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.Status + ": " + string(b), err
+}
+
+// voters waits until etcd has so many members, all of them with a vote and answering.
+func (m *masters) voters(c *client.Client, want int) {
+	m.t.Helper()
+	eventually(m.t, 40*time.Second, fmt.Sprintf("%d members vote", want), func() error {
+		all, err := c.Members(m.t.Context())
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, x := range all {
+			if x.Voter && x.Answers && x.Name != "" {
+				n++
+			}
+		}
+		if n != want || len(all) != want {
+			return fmt.Errorf("%+v", all)
+		}
+		return nil
+	})
+}
+
+// Three masters embed the members of one etcd, with certificates among all of them. Each is killed in turn, one loses its disk and is
+// replaced, and what would cost the majority is refused. ancestor 53, ancestor 54
+func TestThreeEmbeddedMembers(t *testing.T) {
+	t.Parallel()
+	certs := pki(t, "m1", "m2", "m3", "n1")
+	db := pgtest.Start(t).Database(t)
+	j, m := newJournal(t), newMasters(t)
+	names := []string{"m1", "m2", "m3"}
+	var embed, etcd []string
+	peer := map[string]string{}
+	for _, name := range names {
+		peer[name] = "https://" + freeAddr(t)
+		embed = append(embed, name+"="+peer[name])
+		etcd = append(etcd, "https://"+freeAddr(t))
+	}
+	for i, name := range names {
+		m.add(name, "master", append(etcdTLS(certs, name), "--embed", strings.Join(embed, ","), "--etcd-listen", etcd[i], "--db", db)...)
+	}
+	// Without a majority the process waits, and says for whom.
+	m.byName["m1"].start()
+	eventually(t, 30*time.Second, "it says what it waits for", func() error {
+		said, err := readyz(m.addrs["m1"])
+		if err != nil || !strings.Contains(said, "503") || !strings.Contains(said, "etcd needs 2 of its 3 members, and these do not answer: m2 ("+peer["m2"]+"), m3") {
+			return fmt.Errorf("%s, %v", said, err)
+		}
+		return nil
+	})
+	m.byName["m2"].start()
+	m.byName["m3"].start()
+	newProcess(t, "n1", rotaBin, append(etcdTLS(certs, "n1"), "node", "--etcd", strings.Join(etcd, ","), "--data", t.TempDir(), "--name", "n1", "--lease", lease.String())...).start()
+	c := m.client(m.servers(), "m1")
+	waitReady(t, c)
+	m.voters(c, 3)
+	if _, err := c.Apply(t.Context(), tasksFor(j), client.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	for _, name := range names {
+		died := time.Now()
+		old := m.leader(c)
+		m.byName[name].kill()
+		if old == name {
+			_, took := m.awaitLeader(c, old, died)
+			t.Logf("%s led and was killed, with its member of etcd: another one led after %s", name, took.Round(time.Millisecond))
+		}
+		eventually(t, 20*time.Second, "the others take what is asked", func() error {
+			_, err := c.Run(t.Context(), client.RunRequest{Task: job.Ref("", "tick")})
+			return err
+		})
+		m.byName[name].start()
+		waitReady(t, m.client("http://"+m.addrs[name], "m1"))
+	}
+
+	// m2's machine is gone, and a new one takes its place. The folder is another one, as it would be there.
+	m.byName["m2"].kill()
+	lost := t.TempDir()
+	m.data["m2"] = lost
+	m2 := m.add("m2", "master", m.args["m2"]...)
+	m2.start()
+	wantSaid(t, m2.ends(t), "knows member m2, and its data is not in "+filepath.Join(lost, "etcd"), "rota member remove m2")
+	if out, err := m.command("m1", "member", "remove", "m1"); err == nil || !strings.Contains(out, "without m1 etcd would have 2 members of which 1 answer, and needs 2") {
+		t.Errorf("%v: %s", err, out)
+	}
+	m.must("m1", "member", "remove", "m2")
+	m2.start()
+	wantSaid(t, m2.ends(t), "does not know of a member at "+peer["m2"], "rota member add m2="+peer["m2"])
+	m.must("m1", "member", "add", "m2="+peer["m2"])
+	m2.start()
+	waitReady(t, m.client("http://"+m.addrs["m2"], "m1"))
+	m.voters(c, 3)
+	wantSaid(t, m.must("m1", "member", "list"), "m1", "m2", "m3", peer["m2"])
+	wantSaid(t, m.must("m1", "get", "masters"), "m1-", "m2-", "m3-", "http://"+m.addrs["m2"])
+
+	// With two of three dead the third one says why it can't serve, and goes on when one is back.
+	m.byName["m1"].kill()
+	m.byName["m3"].kill()
+	eventually(t, 30*time.Second, "the third one says what is wrong", func() error {
+		said, err := readyz(m.addrs["m2"])
+		if err != nil || !strings.Contains(said, "503") || !strings.Contains(said, "etcd") {
+			return fmt.Errorf("%s, %v", said, err)
+		}
+		return nil
+	})
+	m.byName["m3"].start()
+	waitReady(t, m.client("http://"+m.addrs["m2"], "m1"))
+	m.byName["m1"].start()
+	waitReady(t, m.client("http://"+m.addrs["m1"], "m1"))
+
+	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)
+	tick, solo := job.Ref("", "tick"), job.Ref("", "solo")
+	settled(t, c, time.Minute, first, end, tick, solo)
+	j.judge(t, c, judgement{tick, every, first, end})
+	j.judge(t, c, judgement{solo, every, first, end})
+	for _, o := range j.overlaps(t, "solo") {
+		t.Error(o)
+	}
+}

@@ -1,0 +1,332 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/internal/history/pgtest"
+	"github.com/rota-dev/rota/job"
+)
+
+// masters are several masters of one cluster, by name.
+type masters struct {
+	t      *testing.T
+	byName map[string]*process
+	addrs  map[string]string
+	data   map[string]string
+	args   map[string][]string
+}
+
+func newMasters(t *testing.T) *masters {
+	return &masters{t: t, byName: map[string]*process{}, addrs: map[string]string{}, data: map[string]string{}, args: map[string][]string{}}
+}
+
+// add makes a master, which is not started yet.
+func (m *masters) add(name, role string, args ...string) *process {
+	m.t.Helper()
+	if m.addrs[name] == "" {
+		m.addrs[name], m.data[name] = freeAddr(m.t), m.t.TempDir()
+	}
+	m.args[name] = args
+	p := newProcess(m.t, name, rotaBin, append([]string{role, "--name", name, "--data", m.data[name], "--listen", m.addrs[name], "--lease", lease.String()}, args...)...)
+	m.byName[name] = p
+	return p
+}
+
+// servers are the addresses of all, as a client takes them.
+func (m *masters) servers() string {
+	var list []string
+	for _, addr := range m.addrs {
+		list = append(list, "http://"+addr)
+	}
+	slices.Sort(list)
+	return strings.Join(list, ",")
+}
+
+// client speaks to some servers with the token of one master.
+func (m *masters) client(servers, tokenOf string) *client.Client {
+	m.t.Helper()
+	return connectTo(m.t, servers, m.data[tokenOf])
+}
+
+// command runs the CLI against all masters.
+func (m *masters) command(tokenOf string, args ...string) (string, error) {
+	cmd := exec.Command(rotaBin, append(args, "--server", m.servers(), "--token-file", m.data[tokenOf]+"/admin.token")...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (m *masters) must(tokenOf string, args ...string) string {
+	m.t.Helper()
+	out, err := m.command(tokenOf, args...)
+	if err != nil {
+		m.t.Fatalf("rota %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// leader is the name of the master that leads, as others tell; empty: none.
+func (m *masters) leader(c *client.Client) string {
+	ctx, cancel := context.WithTimeout(m.t.Context(), time.Second)
+	defer cancel()
+	all, err := c.Masters(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, v := range all {
+		if v.Leader {
+			return v.Name
+		}
+	}
+	return ""
+}
+
+// awaitLeader waits until one that is not old leads, and says how long that took.
+func (m *masters) awaitLeader(c *client.Client, old string, since time.Time) (string, time.Duration) {
+	m.t.Helper()
+	now := ""
+	eventually(m.t, 30*time.Second, "another master leads", func() error {
+		if now = m.leader(c); now == "" || now == old {
+			return fmt.Errorf("leader %q", now)
+		}
+		return nil
+	})
+	return now, time.Since(since)
+}
+
+// ends waits until a process ends by itself, with an error, and tells what it said.
+func (p *process) ends(t *testing.T) string {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s goes on", p.name)
+	}
+	b, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("%s ended with %d", p.name, p.cmd.ProcessState.ExitCode())
+	}
+	return string(b)
+}
+
+func wantSaid(t *testing.T, said string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(said, w) {
+			t.Errorf("%q is not in:\n%s", w, said)
+		}
+	}
+}
+
+// Three masters share an etcd and a PostgreSQL. The leader is killed, stopped and told to end: others take over within a lease and a
+// second, one that wakes up changes nothing any more, and every instant has its one outcome. ancestor 49, 50, 52, 53: scenario 6
+func TestMastersTakeOver(t *testing.T) {
+	t.Parallel()
+	etcd, _ := startEtcd(t)
+	db := pgtest.Start(t).Database(t)
+	j, m := newJournal(t), newMasters(t)
+	for _, name := range []string{"m1", "m2", "m3"} {
+		m.add(name, "master", "--etcd", etcd, "--db", db)
+	}
+	m.byName["m1"].start()
+	c1 := m.client("http://"+m.addrs["m1"], "m1")
+	waitReady(t, c1)
+	m.byName["m2"].start()
+	m.byName["m3"].start()
+	for _, name := range []string{"n1", "n2"} {
+		newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String()).start()
+	}
+	c := m.client(m.servers(), "m1")
+	eventually(t, 30*time.Second, "three masters are alive", func() error {
+		all, err := c.Masters(t.Context())
+		if err != nil || len(all) != 3 {
+			return fmt.Errorf("%v, %v", all, err)
+		}
+		return nil
+	})
+	if _, err := c.Apply(t.Context(), append(tasksFor(j), job.Task{Name: "once", Command: j.command("0.05"), Kind: "interval"}), client.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+
+	kills, took := 3, []time.Duration{}
+	if os.Getenv("ROTA_CHAOS_SECONDS") != "" {
+		kills = 20
+	}
+	for i := range kills {
+		old, _ := m.awaitLeader(c, "", time.Now())
+		died := time.Now()
+		m.byName[old].kill()
+		_, d := m.awaitLeader(c, old, died)
+		took = append(took, d)
+		m.byName[old].start()
+		if i == 0 { // any master takes what people ask, whichever leads
+			m.askedOfAll(c, j)
+		}
+		waitReady(t, m.client("http://"+m.addrs[old], "m1"))
+	}
+	slices.Sort(took)
+	t.Logf("another master led after p50 %s, max %s (lease %s, %d kills)", took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), lease, kills)
+	if worst := took[len(took)-1]; worst > lease+time.Second {
+		t.Errorf("it took %s", worst)
+	}
+
+	// The leader sleeps, and wakes up when another one has led for long.
+	old, _ := m.awaitLeader(c, "", time.Now())
+	if err := m.byName[old].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	rest := []string{}
+	for name, addr := range m.addrs {
+		if name != old {
+			rest = append(rest, "http://"+addr)
+		}
+	}
+	others := m.client(strings.Join(rest, ","), "m1")
+	now, _ := m.awaitLeader(others, old, time.Now())
+	time.Sleep(3 * lease) // that is what the sleeper misses
+	if err := m.byName[old].cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	sleeper := m.client("http://"+m.addrs[old], "m1")
+	waitReady(t, sleeper)
+	if again := m.leader(sleeper); again != now {
+		t.Errorf("%s led, and then %q", now, again)
+	}
+
+	// One that is told to end hands over at once.
+	told := time.Now()
+	m.byName[now].stop()
+	stopped := time.Since(told)
+	if _, d := m.awaitLeader(c, now, told); d > stopped+time.Second {
+		t.Errorf("after a good-bye of %s it took %s", stopped, d)
+	}
+	m.byName[now].start()
+
+	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)
+	tick, solo := job.Ref("", "tick"), job.Ref("", "solo")
+	settled(t, c, time.Minute, first, end, tick, solo)
+	j.judge(t, c, judgement{tick, every, first, end})
+	j.judge(t, c, judgement{solo, every, first, end})
+	for _, o := range j.overlaps(t, "solo") {
+		t.Error(o)
+	}
+	m.refused(etcd, db)
+}
+
+// askedOfAll asks all masters for the same runs at the same time, each many times: every key is one run.
+func (m *masters) askedOfAll(c *client.Client, j *journal) {
+	m.t.Helper()
+	var clients []*client.Client
+	for name, addr := range m.addrs {
+		if one := m.client("http://"+addr, "m1"); m.byName[name].alive() {
+			eventually(m.t, 20*time.Second, name+" answers", func() error { _, err := one.Status(m.t.Context()); return err })
+			clients = append(clients, one)
+		}
+	}
+	const keys = 20
+	ref := job.Ref("", "once")
+	runs := make([]map[job.RunID]bool, keys)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for k := range keys {
+		runs[k] = map[job.RunID]bool{}
+		for _, one := range clients {
+			wg.Go(func() {
+				a, err := one.Run(m.t.Context(), client.RunRequest{Task: ref, Key: fmt.Sprint("key-", k)})
+				if err != nil {
+					m.t.Errorf("key %d: %v", k, err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, r := range a.Runs {
+					runs[k][r.Run] = true
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for k, ids := range runs {
+		if len(ids) != 1 {
+			m.t.Errorf("key %d has the runs %v", k, ids)
+		}
+		for id := range ids {
+			if v, err := c.WaitRun(m.t.Context(), id); err != nil || v.Record == nil || v.Record.Outcome != job.Success {
+				m.t.Errorf("key %d: %+v, %v", k, v, err)
+			}
+		}
+	}
+	began := map[string]int{}
+	for _, l := range j.lines(m.t) {
+		if l.task == "once" && l.what == "begin" {
+			began[l.run]++
+		}
+	}
+	for run, n := range began {
+		if n != 1 {
+			m.t.Errorf("run %s began %d times", run, n)
+		}
+	}
+	if len(began) != keys {
+		m.t.Errorf("%d runs began", len(began))
+	}
+}
+
+// refused holds what a cluster does not take: a twin, and any history but its own. ancestor 51, 55
+func (m *masters) refused(etcd, db string) {
+	t := m.t
+	t.Helper()
+	other, _, _ := strings.Cut(db, "?")
+	for _, r := range []struct {
+		name string
+		args []string
+		says []string
+	}{
+		{"m1", []string{"--db", db}, []string{"another master m1 is alive", "--name"}},
+		{"m9", nil, []string{"can't keep its history in SQLite", "PostgreSQL"}},
+		{"m9", []string{"--db", strings.TrimSuffix(other, "test1") + "postgres?sslmode=disable"}, []string{"the cluster's history is in PostgreSQL at", "rota history copy"}},
+	} {
+		p := newProcess(t, "refused", rotaBin, append([]string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", freeAddr(t), "--name", r.name}, r.args...)...)
+		p.start()
+		wantSaid(t, p.ends(t), r.says...)
+	}
+}
+
+// A cluster whose first master keeps its history in SQLite does not take another one with PostgreSQL, alive or not.
+func TestHistoryOfTheCluster(t *testing.T) {
+	t.Parallel()
+	etcd, _ := startEtcd(t)
+	db := pgtest.Start(t).Database(t)
+	m := newMasters(t)
+	m1 := m.add("m1", "master", "--etcd", etcd)
+	m1.start()
+	waitReady(t, m.client("http://"+m.addrs["m1"], "m1"))
+	args := []string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", freeAddr(t), "--name", "m2", "--db", db}
+	m2 := newProcess(t, "m2", rotaBin, args...)
+	m2.start()
+	wantSaid(t, m2.ends(t), "the cluster's history is in SQLite on ", "rota history copy")
+	m1.stop()
+	m2.start()
+	m2.ends(t)
+
+	// It is left behind by who says so.
+	m2 = newProcess(t, "m2", rotaBin, append(args, "--adopt-history")...)
+	m2.start()
+	waitReady(t, connectTo(t, "http://"+args[6], m.data["m1"]))
+	m1.start()
+	wantSaid(t, m1.ends(t), "can't keep its history in SQLite")
+	m2.stop()
+}
