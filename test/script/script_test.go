@@ -86,7 +86,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "start": start, "stop": stop, "kill9": kill9, "interrupt2": interruptTwice, "until": until,
 			"freeport": freePort, "log": showLog, "logged": awaitLog, "hup": hangUp, "etcdput": etcdPut, "etcdget": etcdGet,
-			"slowserver": slowServer,
+			"slowserver": slowServer, "collector": collector, "ping": ping,
 		},
 	})
 }
