@@ -324,6 +324,12 @@ func (e *GroupExecution) TakeOver(old *GroupExecution) {
 		if was == nil {
 			continue
 		}
+		if s.Handles() && slices.ContainsFunc(s.Depends, func(d StepDepend) bool {
+			before := old.Step(d.Step)
+			return before == nil || before.State != StepSuccess
+		}) {
+			continue // what it asks for may be otherwise now
+		}
 		switch was.State {
 		case StepSuccess:
 			state := s.State

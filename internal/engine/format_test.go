@@ -75,6 +75,8 @@ func (w *world) describe(a engine.Action) string {
 		return fmt.Sprintf("fail dispatch %s: %s: %s", w.runName(string(a.Dispatch.Run)), a.Record.Outcome, a.Record.Reason)
 	case engine.AdvanceBackfill, engine.DropBackfill, engine.MoveDispatch:
 		return w.describeBackfill(a)
+	case engine.AdvanceExecution, engine.StartExecution, engine.KillStep, engine.FireGroup, engine.DropGroupState:
+		return w.describeFlow(a)
 	case engine.InitFloor:
 		return fmt.Sprintf("open %s at %s", a.Task, clock(a.At))
 	case engine.Settle:

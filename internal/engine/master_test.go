@@ -120,6 +120,7 @@ func (w *world) relist() {
 	for _, b := range w.backfills {
 		m.state.Apply(engine.BackfillPut{Backfill: b})
 	}
+	w.relistFlows(m)
 	for _, r := range w.waiting {
 		m.state.Apply(engine.WaitingPut{Waiting: r})
 	}
@@ -200,6 +201,7 @@ func (w *world) handle(rec *job.ExecutionRecord) {
 }
 
 func (w *world) recorded(rec *job.ExecutionRecord) {
+	w.stepEnded(rec)
 	if rec.Trigger == job.TriggerBackfill {
 		w.leader().Apply(engine.Backfilled{Task: rec.Ref(), Run: job.RunID(rec.ID), Node: rec.Node, Instant: rec.Instant, Outcome: rec.Outcome})
 		return
@@ -215,6 +217,7 @@ func (w *world) rest(rounds int) bool {
 		w.drain()
 		w.hearAll(w.masters[0])
 		w.learn()
+		w.keepFlows()
 		actions, refused := w.plan(1 << 30)
 		if refused > 0 {
 			w.checks.fail("%d of %d actions are refused to one who has heard everything", refused, len(actions))

@@ -124,6 +124,8 @@ func words(line string) []string {
 //	clock-behind ID DURATION    how far a node's clock is behind the leader's
 //	task NAME [FIELD=VALUE…], pause NAME, resume NAME, delete NAME, config [GROUP/]KEY=VALUE
 //	claim NODE TASK TIME, record NODE TASK TIME OUTCOME [RESULT]    what a node does with an instant
+//	group NAME [FIELD=VALUE…], delete-group NAME, pause-group NAME, resume-group NAME
+//	run-group NAME [KEY=VALUE…], cancel-execution NAME, retry-execution NAME, executions
 //	run TASK [key=K] [nodes=A,B], start RUN, end RUN OUTCOME [RESULT]
 //	backfill TASK FROM TO [parallel=N] [nodes=A,B], cancel backfill1, backfills    asks for one, cancels it, shows them
 //	advance DURATION    time passes, and the leader plans each second
@@ -188,6 +190,8 @@ func (s *scenario) run(line string) {
 		return
 	case "run":
 		s.request(args)
+	case "group", "delete-group", "pause-group", "resume-group", "run-group", "cancel-execution", "retry-execution", "executions":
+		s.flow(args)
 	case "backfill", "cancel", "backfills":
 		s.backfill(args)
 	case "start", "end":
@@ -243,6 +247,18 @@ func (s *scenario) task(args []string) {
 			for n := range strings.SplitSeq(v, ",") {
 				t.Nodes = append(t.Nodes, job.NodeID(n))
 			}
+		case "group":
+			t.Group = v
+		case "when":
+			t.When = v
+		case "foreach":
+			t.ForEach = v
+		case "max_parallel":
+			fmt.Sscan(v, &t.MaxParallel)
+		case "allow_failure":
+			t.AllowFailure = true
+		case "allow.groups":
+			t.Allow.Groups = strings.Split(v, ",")
 		case "where":
 			t.Where = v
 		case "max_nodes":

@@ -74,7 +74,12 @@ func (v *advance) beyond(t *job.Task) *task {
 
 // limited tells whether a step must run where steps before it have succeeded.
 func (v *advance) limited(s *job.Step) bool {
-	return slices.ContainsFunc(s.Depends, func(d job.StepDepend) bool { return d.SameNode && v.next.Step(d.Step).State != job.StepSkipped })
+	return slices.ContainsFunc(s.Depends, v.binds)
+}
+
+// binds tells whether a dependency says on which nodes a step may run. One that ran nowhere does not.
+func (v *advance) binds(d job.StepDepend) bool {
+	return d.SameNode && len(v.next.Step(d.Step).Lanes) > 0
 }
 
 // succeededOn are the nodes on which a step has succeeded.
@@ -88,6 +93,9 @@ func succeededOn(s *job.Step) []job.NodeID {
 	return nodes
 }
 
+// nowhere begins what is said of a step that will never have a node.
+const nowhere = "it is on none of the nodes on which step "
+
 // place finds the nodes on which a step runs: of a common task all that are there, else those of which one will be chosen.
 func (v *advance) place(s *job.Step) (nodes []job.NodeID, why string) {
 	candidates := v.s.WouldPlace(s.Task)
@@ -95,14 +103,13 @@ func (v *advance) place(s *job.Step) (nodes []job.NodeID, why string) {
 		return nil, "no node matches"
 	}
 	for _, d := range s.Depends {
-		p := v.next.Step(d.Step)
-		if !d.SameNode || p.State == job.StepSkipped {
+		if !v.binds(d) {
 			continue
 		}
-		on := succeededOn(p)
+		on := succeededOn(v.next.Step(d.Step))
 		candidates = slices.DeleteFunc(slices.Clone(candidates), func(id job.NodeID) bool { return !slices.Contains(on, id) })
 		if len(candidates) == 0 {
-			return nil, "it is on none of the nodes on which step " + d.Step + " succeeded"
+			return nil, nowhere + d.Step + " succeeded"
 		}
 	}
 	var not []string

@@ -168,6 +168,11 @@ func (v *advance) stopped() string {
 	return ""
 }
 
+// became says what a step's end means for those after it.
+var became = map[job.StepState]string{
+	job.StepFailed: "has failed", job.StepCancelled: "was cancelled", job.StepBlocked: "did not begin",
+}
+
 // ready begins a step, if what comes before it has ended as it must.
 func (v *advance) ready(s *job.Step) {
 	e := v.next
@@ -188,7 +193,7 @@ func (v *advance) ready(s *job.Step) {
 		p := e.Step(d.Step)
 		fine := p.State == job.StepSuccess || p.State == job.StepSkipped || p.State == job.StepFailed && p.AllowFailure
 		if p.State.Ended() && !fine && !handles {
-			v.close(s, job.StepBlocked, fmt.Sprintf("step %s is %s", p.Name, p.State))
+			v.close(s, job.StepBlocked, "step "+p.Name+" "+became[p.State])
 			return
 		}
 		ended = ended && p.State.Ended()
@@ -307,6 +312,10 @@ func (v *advance) begin(s *job.Step) {
 		items = len(s.Items)
 	}
 	nodes, why := v.place(s)
+	if len(nodes) == 0 && strings.HasPrefix(why, nowhere) {
+		v.close(s, job.StepFailed, why)
+		return
+	}
 	if len(nodes) == 0 {
 		v.wait(s, why)
 		return

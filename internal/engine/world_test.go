@@ -25,6 +25,7 @@ type world struct {
 	jobs       map[string]storedJob // by node/hash
 	dispatches map[string]*job.Dispatch
 	backfills  map[string]*job.Backfill
+	flows      flows
 	waiting    map[job.RunID]*job.Waiting
 	facts      map[string]*job.Fact // by task and node
 	done       map[string]bool      // where a task succeeded that has been one that runs once
@@ -83,6 +84,9 @@ const (
 	claims
 	floors
 	backfills
+	executions
+	groups
+	groupStates
 	waitings
 	facts
 	streams
@@ -302,6 +306,8 @@ func (w *world) do(a engine.Action) bool {
 			delete(w.jobs, key)
 			w.tell(jobs, key, engine.JobDeleted{Node: a.Node, Hash: a.Hash})
 		}
+	case engine.AdvanceExecution, engine.StartExecution, engine.KillStep, engine.FireGroup, engine.DropGroupState:
+		return w.doFlow(a)
 	case engine.CreateDispatch:
 		if w.dispatches[string(a.Dispatch.Node)+"/"+string(a.Dispatch.Run)] != nil {
 			return false
