@@ -122,20 +122,25 @@ func TestLostRuns(t *testing.T) {
 // Scenario 3, ancestor 14, 15: the agent is killed at each step of a dispatch, of a common and of an interval firing. Nothing
 // starts twice, everything ends in one outcome, and that does not change.
 func TestCrashAtEachStep(t *testing.T) {
-	t.Parallel()
-	step := 0
-	for crashed := true; crashed && !t.Failed(); step++ {
-		synctest.Test(t, func(t *testing.T) {
-			live(t, func(w *world) { crashed = w.crashAt(step) })
+	for name, guard := range map[string]bool{"runs die with their agent": false, "runs outlive it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			step := 0
+			for crashed := true; crashed && !t.Failed(); step++ {
+				synctest.Test(t, func(t *testing.T) {
+					live(t, func(w *world) { crashed = w.crashAt(step, guard) })
+				})
+			}
+			if t.Failed() || step < 30 {
+				t.Errorf("at step %d", step-1)
+			}
 		})
-	}
-	if t.Failed() || step < 30 {
-		t.Errorf("at step %d", step-1)
 	}
 }
 
-// crashAt lets an agent live until its step k, if it comes to that, and another one after it.
-func (w *world) crashAt(k int) (crashed bool) {
+// crashAt lets an agent live until its step k, if it comes to that, and another one after it. With a guard, what was started
+// is never lost.
+func (w *world) crashAt(k int, guard bool) (crashed bool) {
 	t, seen := w.T, 0
 	history := map[string][]job.Outcome{} // what etcd held of each record
 	ctx, cancel := context.WithCancel(context.Background())
@@ -150,7 +155,11 @@ func (w *world) crashAt(k int) (crashed bool) {
 			}
 		}
 	}()
-	a := w.prepare("n1", "")
+	var change []func(*Options)
+	if guard {
+		change = append(change, inGuard(&doubleGuard{}))
+	}
+	a := w.prepare("n1", "", change...)
 	dir := ""
 	var mu sync.Mutex
 	step := func() error {
@@ -165,7 +174,7 @@ func (w *world) crashAt(k int) (crashed bool) {
 	a.runner.refuse = func(job.Exec) error { return step() }
 	a.runner.behave = func(x *doubleExec) {
 		time.Sleep(300 * time.Millisecond)
-		if step() != nil {
+		if step() != nil && !guard {
 			x.takes(time.Hour) // its end is not heard of
 		}
 	}
@@ -191,7 +200,7 @@ func (w *world) crashAt(k int) (crashed bool) {
 	}
 	mu.Unlock()
 	w.until(13 * time.Second)
-	w.start("n1", dir)
+	w.start("n1", dir, change...)
 	w.until(22 * time.Second)
 	cancel()
 	synctest.Wait()
@@ -205,6 +214,9 @@ func (w *world) crashAt(k int) (crashed bool) {
 	for id, all := range history {
 		if all = slices.Compact(all); len(all) > 1 {
 			t.Errorf("record %s: %v", id, all)
+		}
+		if guard && starts[job.RunID(id)] > 0 && all[0] != job.Success {
+			t.Errorf("%s was started, and is told as %s", id, all[0])
 		}
 	}
 	for _, run := range asked {

@@ -22,6 +22,9 @@ type core struct {
 	walked map[string]time.Time
 	held   []string // jobs whose next run waits because the node is full, in the order in which they came to wait
 
+	synced   bool     // the clock has all jobs that there are
+	doubtful []string // jobs that may have to be forgotten then
+
 	stopping bool
 	claiming int  // claims that are asked for and not answered yet
 	telling  bool // that the node is drained
@@ -250,6 +253,12 @@ func (c *core) jobEvent(e store.Event[job.Job]) {
 		c.dropJob(job.GetIDFromKey(e.Key))
 	case store.Unreadable:
 		c.a.Logger.Error("a job can't be read and is left alone", "key", e.Key, "error", e.Err)
+	case store.Synced:
+		c.synced = true
+		for _, hash := range c.doubtful {
+			c.forget(hash)
+		}
+		c.doubtful = nil
 	}
 }
 
@@ -281,6 +290,10 @@ const deletedReason = "the task was deleted, or moved, before its turn came"
 // forget drops the cursor of a job that the clock does not have any more. If the task comes back it counts from then.
 func (c *core) forget(hash string) {
 	if c.clock.entries[hash] != nil {
+		return
+	}
+	if !c.synced { // its run, which an earlier life began, ended before we heard what jobs there are
+		c.doubtful = append(c.doubtful, hash)
 		return
 	}
 	if err := c.a.spool.forget(hash); err != nil {

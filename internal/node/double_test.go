@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +75,72 @@ func (r *doubleRunner) Start(ctx context.Context, e job.Exec) (job.Execution, er
 }
 
 func (r *doubleRunner) Hold(time.Duration) {}
+
+// doubleGuard holds what was started until it is released, whatever becomes of the agents.
+type doubleGuard struct {
+	mu   sync.Mutex
+	held []*doubleExec
+}
+
+// guarded is a life's end of a doubleGuard. It dies with its runner.
+type guarded struct {
+	*doubleRunner
+	guard *doubleGuard
+}
+
+// held is an execution as one life has it.
+type held struct {
+	*doubleExec
+	of guarded
+}
+
+func (g guarded) Start(ctx context.Context, e job.Exec) (job.Execution, error) {
+	x, err := g.doubleRunner.Start(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	d := x.(*doubleExec)
+	g.guard.mu.Lock()
+	defer g.guard.mu.Unlock()
+	g.guard.held = append(g.guard.held, d)
+	return held{d, g}, nil
+}
+
+func (g guarded) Adopt(context.Context) (list []job.Adopted, _ error) {
+	g.guard.mu.Lock()
+	defer g.guard.mu.Unlock()
+	for _, x := range g.guard.held {
+		list = append(list, job.Adopted{Run: x.Run, Attempt: x.Attempt, Begin: x.begin, Note: x.Note, Execution: held{x, g}})
+	}
+	return list, nil
+}
+
+func (h held) alive() bool {
+	h.of.mu.Lock()
+	defer h.of.mu.Unlock()
+	return !h.of.dead
+}
+
+func (h held) Kill(by string) {
+	if h.alive() {
+		h.doubleExec.Kill(by)
+	}
+}
+
+func (h held) KillNow(by string) {
+	if h.alive() {
+		h.doubleExec.KillNow(by)
+	}
+}
+
+func (h held) Release() {
+	if !h.alive() {
+		return
+	}
+	h.of.guard.mu.Lock()
+	defer h.of.guard.mu.Unlock()
+	h.of.guard.held = slices.DeleteFunc(h.of.guard.held, func(x *doubleExec) bool { return x == h.doubleExec })
+}
 
 // die is the runner's end with its process: nothing starts any more.
 func (r *doubleRunner) die() {

@@ -108,6 +108,14 @@ func (r *run) killer() string {
 	return r.by
 }
 
+// stopped tells whether it was the stop of the agent, and nothing else, that ended the run before its start.
+func (r *run) stopped() bool {
+	r.mu.Lock()
+	off := r.off
+	r.mu.Unlock()
+	return off == "" && r.killer() == stopCause
+}
+
 // killedBy is who killed the run, or "".
 func (r *run) killedBy() string {
 	r.mu.Lock()
@@ -206,7 +214,12 @@ func (r *run) live() {
 	if r.job.Kind == job.KindAlone {
 		defer r.releaseLock()
 		if outcome, reason := r.takeLock(); outcome != "" {
-			r.close(outcome, reason)
+			switch {
+			case !r.stopped():
+				r.close(outcome, reason)
+			case r.dispatch == nil: // nobody else can claim its instant
+				r.close(job.Missed, stopped+"it had the lock of its task")
+			} // else the dispatch stands as it stood, and the next life comes to it
 			return
 		}
 	}

@@ -159,7 +159,12 @@ func (r *run) attempt(rec *job.ExecutionRecord, n int, before []job.Attempt) (jo
 		a.metrics.late(a.Now().Sub(fireTime(j, r.instant)))
 	}
 	rec.Pid = x.Pid()
-	return x, r.attend(x, a.Now(), rec.Attempt)
+	select {
+	case <-x.Done(): // nobody need hear of a process that is gone
+		return x, x.Exit()
+	default:
+		return x, r.attend(x, a.Now(), rec.Attempt)
+	}
 }
 
 // attend stays with an execution until it ends, or goes on without the agent.
