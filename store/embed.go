@@ -82,11 +82,11 @@ func Embed(ctx context.Context, o EmbedOptions) (srv *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock etcd's directory: %w", err)
 	}
-	defer func() {
+	defer func(opened *Server) {
 		if err != nil {
-			srv.release()
+			opened.release()
 		}
-	}()
+	}(srv)
 	cfg, err := srv.config(&o)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -97,9 +98,11 @@ func (s *Store) AddMember(ctx context.Context, peerURL string) (*Member, error) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	resp, err := c.MemberAddAsLearner(ctx, []string{peerURL})
+	var resp *clientv3.MemberAddResponse
+	err = patiently(ctx, func(ctx context.Context) (err error) {
+		resp, err = c.MemberAddAsLearner(ctx, []string{peerURL})
+		return err
+	})
 	if err != nil {
 		return nil, memberFault(err, "add a member to etcd")
 	}
@@ -142,12 +145,32 @@ func (s *Store) RemoveMember(ctx context.Context, name string) (*Member, error) 
 	if err != nil {
 		return nil, fmt.Errorf("remove member %s: %w", name, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	if _, err := c.MemberRemove(ctx, id); err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
+	err = patiently(ctx, func(ctx context.Context) error {
+		_, err := c.MemberRemove(ctx, id)
+		return err
+	})
+	if err != nil && !errors.Is(rpctypes.Error(err), rpctypes.ErrMemberNotFound) {
 		return nil, memberFault(err, "remove member "+name+" from etcd")
 	}
 	return &gone, nil
+}
+
+// patience is how long a change of members waits: etcd counts on a member only when it has been there for five seconds.
+const patience = 12 * time.Second
+
+func patiently(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	b := backoff{min: 200 * time.Millisecond, max: time.Second}
+	for {
+		once, stop := context.WithTimeout(ctx, attemptTimeout)
+		err := f(once)
+		stop()
+		known := rpctypes.Error(err)
+		if !errors.Is(known, rpctypes.ErrUnhealthy) && !errors.Is(known, rpctypes.ErrMemberNotEnoughStarted) || !b.wait(ctx) {
+			return err
+		}
+	}
 }
 
 // memberFault says of what etcd refuses about its members why, and what can be done.

@@ -156,7 +156,7 @@ func TestMastersTakeOver(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := c.Apply(t.Context(), append(tasksFor(j), job.Task{Name: "once", Command: j.command("0.05"), Kind: "interval"}), client.ApplyOptions{}); err != nil {
+	if _, err := c.Apply(t.Context(), append(tasksFor(j), job.Task{Name: "once", Command: j.command("0.05"), Kind: "interval", Overlap: job.OverlapAllow, Concurrency: 100}), client.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
