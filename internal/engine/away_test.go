@@ -117,7 +117,9 @@ func (s *shore) step() {
 		b.alive = !b.alive
 		s.connect(b, b.alive)
 	case 1, 2:
-		s.connect(b, !b.connected)
+		if b.alive {
+			s.connect(b, !b.connected)
+		}
 	case 3:
 		s.lead()
 	case 4: // the task is on the one node alone, or on both
@@ -140,11 +142,10 @@ func (s *shore) step() {
 
 // connect lets a node reach etcd, or not any more.
 func (s *shore) connect(b *boat, is bool) {
-	if b.connected == is && b.alive == is {
+	if b.connected == is {
 		return
 	}
-	b.connected = is
-	if is && b.alive {
+	if b.connected = is; is {
 		s.state.Apply(engine.NodeOnline{Presence: &job.Presence{Node: b.id, Session: string(b.id)}, At: s.now})
 		if uniform(s.t, 2) == 0 { // its clock may be quicker than its watch
 			s.fire(b)
@@ -265,9 +266,8 @@ func (s *shore) plan() {
 			} else {
 				s.state.Apply(engine.Refused{Action: a})
 			}
-			for id, j := range s.jobs {
+			for _, j := range s.jobs {
 				s.state.Apply(engine.JobPut{Job: j.job, Revision: j.rev})
-				_ = id
 			}
 		}
 		if len(actions) == 0 {
