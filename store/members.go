@@ -155,11 +155,11 @@ func (s *Store) RemoveMember(ctx context.Context, name string) (*Member, error) 
 	return &gone, nil
 }
 
-// patience is how long a change of members waits: etcd counts on a member only when it has been there for five seconds.
-const patience = 12 * time.Second
+// memberPatience is how long a change of members waits: etcd counts on a member only when it has been there for five seconds.
+const memberPatience = 12 * time.Second
 
 func patiently(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, memberPatience)
 	defer cancel()
 	b := backoff{min: 200 * time.Millisecond, max: time.Second}
 	for {
