@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -43,7 +44,7 @@ func (s *Server) notifier() *notify.Sender {
 	if err != nil { // complete has refused it
 		allow = nil
 	}
-	return &notify.Sender{Secrets: secrets.Dir(s.cfg.Secrets), Allow: allow}
+	return &notify.Sender{Secrets: secrets.Dir(s.cfg.Secrets), Allow: allow, Now: time.Now}
 }
 
 func (c *cli) notifyCommand() *cobra.Command {

@@ -44,7 +44,7 @@ type Sender struct {
 	Secrets secrets.Dir    // of the masters
 	Allow   []netip.Prefix // networks that may be reached although they are not public
 	Roots   *x509.CertPool // nil: those of the system
-	Now     func() time.Time
+	Now     func() time.Time // for the timestamps of webhooks
 }
 
 // Send makes one attempt to send a message, and tells what the receiver answered. The error says why it did not take it; neither has a
@@ -113,13 +113,6 @@ func (s *Sender) dialer() *net.Dialer {
 	return &net.Dialer{Timeout: attemptTime, ControlContext: s.control}
 }
 
-func (s *Sender) now() time.Time {
-	if s.Now != nil {
-		return s.Now()
-	}
-	return time.Now()
-}
-
 // target is the URL of a receiver.
 func target(t job.TextOrSecret, values map[string]string) (string, error) {
 	if t.Secret == "" {
@@ -141,7 +134,7 @@ func (s *Sender) webhook(ctx context.Context, w *job.Webhook, m Message, values 
 	for k, v := range w.Headers {
 		h.Set(k, v)
 	}
-	stamp := strconv.FormatInt(s.now().Unix(), 10)
+	stamp := strconv.FormatInt(s.Now().Unix(), 10)
 	h.Set(HeaderDelivery, m.ID)
 	h.Set(HeaderEvent, string(m.Event))
 	h.Set(HeaderTimestamp, stamp)
