@@ -19,7 +19,8 @@ func (m *Master) RunGroup(ctx context.Context, r GroupRequest) (*ExecutionView, 
 	if err := job.CheckName("group", r.Group); err != nil {
 		return nil, err
 	}
-	if r.Key == "" {
+	fresh := r.Key == ""
+	if fresh {
 		id, err := uuid.NewV7()
 		if err != nil {
 			return nil, err
@@ -27,7 +28,7 @@ func (m *Master) RunGroup(ctx context.Context, r GroupRequest) (*ExecutionView, 
 		r.Key = id.String()
 	}
 	key := "run/" + r.Key
-	return m.begin(ctx, r.Group, key, func() (*job.GroupExecution, error) {
+	return m.begin(ctx, r.Group, key, fresh, func() (*job.GroupExecution, error) {
 		e, err := m.plannedExecution(ctx, r.Group, r.Params)
 		if err != nil {
 			return nil, err
@@ -62,17 +63,19 @@ func (m *Master) plannedExecution(ctx context.Context, group string, params map[
 	return nil, err
 }
 
-// begin writes an execution, unless there is one of that key already.
-func (m *Master) begin(ctx context.Context, group, key string, plan func() (*job.GroupExecution, error)) (*ExecutionView, error) {
+// begin writes an execution, unless there is one of that key already. A fresh key has none.
+func (m *Master) begin(ctx context.Context, group, key string, fresh bool, plan func() (*job.GroupExecution, error)) (*ExecutionView, error) {
 	id := job.ExecutionID(group, key)
 	for {
-		old, err := m.execution(ctx, group, id)
-		if err == nil {
-			v := m.executionView(old, true)
-			return &v, nil
-		}
-		if !job.IsNotFound(err) {
-			return nil, err
+		if !fresh {
+			old, err := m.execution(ctx, group, id)
+			if err == nil {
+				v := m.executionView(old, true)
+				return &v, nil
+			}
+			if !job.IsNotFound(err) {
+				return nil, err
+			}
 		}
 		e, err := plan()
 		if err != nil {
@@ -84,6 +87,7 @@ func (m *Master) begin(ctx context.Context, group, key string, plan func() (*job
 		e.ID, e.Key, e.CreatedAt = id, key, m.Now().UTC()
 		rev, err := m.store().Executions().Put(ctx, e)
 		if job.IsConflict(err) {
+			fresh = false
 			continue // somebody else asked for the same
 		}
 		if err != nil {
@@ -255,7 +259,7 @@ func (m *Master) RetryExecution(ctx context.Context, id, by string) (*ExecutionV
 		if err != nil && !job.IsNotFound(err) {
 			return nil, err
 		}
-		return m.begin(ctx, old.Group, key, func() (*job.GroupExecution, error) {
+		return m.begin(ctx, old.Group, key, false, func() (*job.GroupExecution, error) {
 			e, err := m.plannedExecution(ctx, old.Group, old.Params)
 			if err != nil {
 				return nil, err

@@ -186,6 +186,26 @@ func (h *faulty) MarkHandled(ctx context.Context, done []job.Handled, at time.Ti
 	return h.call("mark", func() error { return h.History.MarkHandled(ctx, done, at) })
 }
 
+func (h *faulty) PutExecution(ctx context.Context, e *job.GroupExecution) error {
+	return h.call("put execution", func() error { return h.History.PutExecution(ctx, e) })
+}
+
+func (h *faulty) Execution(ctx context.Context, id string) (e *job.GroupExecution, err error) {
+	err = h.call("execution", func() error {
+		e, err = h.History.Execution(ctx, id)
+		return err
+	})
+	return e, err
+}
+
+func (h *faulty) Ended(ctx context.Context, ids []string) (recs []job.ExecutionRecord, err error) {
+	err = h.call("ended", func() error {
+		recs, err = h.History.Ended(ctx, ids)
+		return err
+	})
+	return recs, err
+}
+
 func (h *faulty) Settled(ctx context.Context, task job.TaskRef, from, to time.Time) (recs []job.ExecutionRecord, err error) {
 	err = h.call("settled", func() error {
 		recs, err = h.History.Settled(ctx, task, from, to)
