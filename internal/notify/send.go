@@ -41,9 +41,9 @@ const (
 
 // Sender sends messages. It is safe for concurrent use.
 type Sender struct {
-	Secrets secrets.Dir    // of the masters
-	Allow   []netip.Prefix // networks that may be reached although they are not public
-	Roots   *x509.CertPool // nil: those of the system
+	Secrets secrets.Dir      // of the masters
+	Allow   []netip.Prefix   // networks that may be reached although they are not public
+	Roots   *x509.CertPool   // nil: those of the system
 	Now     func() time.Time // for the timestamps of webhooks
 }
 
