@@ -1,0 +1,353 @@
+//go:build linux
+
+package guard
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rota-dev/rota/internal/runner"
+	"github.com/rota-dev/rota/job"
+)
+
+// mortal is the variable by which the test's program knows that it is an agent that kills itself: folder, step, and the folder of
+// the run's traces.
+const mortal = "ROTA_TEST_MORTAL"
+
+// steps of a run's life, at which its agent dies.
+var steps = []string{"before the start", "after the start's message", "after the exec", "during the output", "after the exit", "before the release", "after the release"}
+
+// die is the life of an agent that ends at a step.
+func die(args string) error {
+	f := strings.Split(args, "\x01")
+	dir, step, traces := f[0], f[1], f[2]
+	c, err := New(Options{Dir: dir, Program: "/proc/self/exe", Args: []string{"guard"}, Build: "one"})
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	if _, err := c.Adopt(ctx); err != nil {
+		return err
+	}
+	at := func(name string) {
+		if step == name {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	seen := func(name string) {
+		for {
+			if _, err := os.Stat(filepath.Join(traces, name)); err == nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	at(steps[0])
+	e := sh(fmt.Sprintf("cd %s; echo x >>starts; echo one; touch up; [ -p gate ] && read x <gate; echo two; exit 7", traces))
+	e.Note = []byte("note")
+	if step == steps[1] {
+		c.mu.Lock()
+		l := c.current
+		c.mu.Unlock()
+		l.n.send(&message{Kind: kindStart, ID: c.id(), Exec: &e})
+		at(steps[1])
+	}
+	x, err := c.Start(ctx, e)
+	if err != nil {
+		return err
+	}
+	at(steps[2])
+	seen("up")
+	at(steps[3])
+	<-x.Done()
+	at(steps[4])
+	if err := os.WriteFile(filepath.Join(traces, "spool"), nil, 0o600); err != nil {
+		return err
+	}
+	at(steps[5])
+	x.Release()
+	at(steps[6])
+	return fmt.Errorf("no such step: %q", step)
+}
+
+// The agent is killed at each step of a run's life. The run is executed once, or not at all where nobody had asked for it yet, and the
+// next life has its real exit and all that it wrote.
+func TestKilledAtEachStep(t *testing.T) { // ancestor 36, 39; ancestors F: failed while the process runs on
+	for i, step := range steps {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			dir, traces := t.TempDir(), t.TempDir()
+			gate := filepath.Join(traces, "gate")
+			if step == steps[2] || step == steps[3] { // it is alive when its agent dies
+				if err := syscall.Mkfifo(gate, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			agent := exec.Command("/proc/self/exe")
+			agent.Env = append(os.Environ(), mortal+"="+strings.Join([]string{dir, step, traces}, "\x01"))
+			if out, err := agent.CombinedOutput(); err == nil || agent.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("%v: %s", err, out)
+			}
+			c := newClient(t, dir)
+			found := adopt(t, c)
+			if i == 0 {
+				if len(found) != 0 {
+					t.Errorf("found %v", found)
+				}
+				return
+			}
+			x, ok := found["r1"]
+			if !ok || len(found) != 1 || string(x.Note) != "note" || x.Attempt != 1 {
+				t.Fatalf("found %v", found)
+			}
+			if _, err := os.Stat(gate); err == nil {
+				select {
+				case <-x.Done():
+					t.Fatalf("it did not outlive its agent: %+v", x.Exit())
+				default:
+				}
+				if x.StartTicks() == 0 {
+					t.Error("nobody could tell its process from another")
+				}
+				if err := os.WriteFile(gate, []byte("go\n"), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			exit := ended(t, x)
+			if exit.ExitCode == nil || *exit.ExitCode != 7 || exit.EndedBy != job.EndedByExit || string(exit.Output) != "one\ntwo\n" {
+				t.Errorf("%q %+v", exit.Output, exit)
+			}
+			if b, err := os.ReadFile(filepath.Join(traces, "starts")); err != nil || string(b) != "x\n" {
+				t.Errorf("executed %q, %v", b, err)
+			}
+			if _, err := os.Stat(filepath.Join(traces, "spool")); (err == nil) != (i >= 5) {
+				t.Errorf("it died elsewhere: %v", err)
+			}
+			x.Release()
+		})
+	}
+}
+
+// A timeout counts from the begin, whoever is the agent.
+func TestTimeoutAfterAdoption(t *testing.T) {
+	dir := t.TempDir()
+	a := newClient(t, dir)
+	e := sh("sleep 600")
+	e.Timeout = 500 * time.Millisecond
+	start(t, a, e)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x := adopt(t, newClient(t, dir))["r1"]
+	exit := ended(t, x)
+	if exit.Outcome != job.Timeout || exit.Reason != "timeout after 500ms" || !exit.Begin.Before(x.Begin.Add(e.Timeout)) {
+		t.Errorf("%+v", exit)
+	}
+	x.Release()
+}
+
+// A number that is another's by now is left alone, whoever it is.
+func TestAReusedPid(t *testing.T) { // ancestor 38
+	stranger := exec.Command("sleep", "600")
+	stranger.Env = []string{"ROTA_RUN=r1"} // the worst of strangers
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = stranger.Process.Kill()
+		_ = stranger.Wait()
+	}()
+	ticks, err := runner.StartTicks(stranger.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []uint64{0, ticks - 1, ticks + 1} {
+		if err := runner.EndLeftover(stranger.Process.Pid, other, "r1"); err != nil {
+			t.Error(err)
+		}
+		if other == 0 {
+			continue // a guard whose start is not known is told by its socket alone
+		}
+		if err := end(stranger.Process.Pid, other); err != nil {
+			t.Error(err)
+		}
+	}
+	if now, err := runner.StartTicks(stranger.Process.Pid); err != nil || now != ticks {
+		t.Fatalf("the stranger is gone: %v", err)
+	}
+	if err := runner.EndLeftover(stranger.Process.Pid, ticks, "r1"); err != nil { // it can be ended
+		t.Error(err)
+	}
+	if err := stranger.Wait(); err == nil {
+		t.Error("it lives")
+	}
+}
+
+// Who is not the agent's user is not served, even where it can reach the socket.
+func TestAStranger(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	base, err := os.MkdirTemp("", "guard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(base) }) // after the guards
+	c := newClient(t, base)
+	x := start(t, c, sh("sleep 600"))
+	path := filepath.Join(base, folders(t, base)[0], socketName)
+	for p, mode := range map[string]os.FileMode{base: 0o755, filepath.Dir(path): 0o755, path: 0o777} {
+		if err := os.Chmod(p, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, uid := range map[string]uintptr{"root": 0, "nobody": 65534} {
+		answer := make(chan []byte)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+			defer close(answer)
+			if _, _, no := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); no != 0 {
+				t.Error(no)
+				return
+			}
+			u, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: path})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer u.Close()
+			n, err := newConn(u)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			n.send(&message{Kind: kindHello, Build: "one"})
+			b := make([]byte, 1)
+			_ = u.SetReadDeadline(time.Now().Add(10 * time.Second))
+			k, err := u.Read(b)
+			if err != nil && !over(err) {
+				t.Error(err)
+			}
+			n.close()
+			answer <- b[:k]
+		}()
+		if got := <-answer; (len(got) > 0) != (uid == 0) {
+			t.Errorf("%s was told %x", name, got)
+		}
+	}
+	// The root that came took the place of the agent, which takes it for the guard's death.
+	ended(t, x)
+}
+
+// Whatever an execution, an exit or a word is made of arrives as it was: also what is added to them later.
+func TestEverythingIsCarried(t *testing.T) {
+	var exec job.Exec
+	var exit job.Exit
+	var progress job.Progress
+	var held holding
+	var fail failure
+	for _, v := range []any{&exec, &exit, &progress, &held, &fail} {
+		fill(t, reflect.ValueOf(v).Elem(), reflect.TypeOf(v).Elem().Name())
+	}
+	sent := &message{
+		Kind: kindStart, ID: 1 << 63, Exec: &exec, Until: time.Hour, By: "ann", Pid: 1, Ticks: 1 << 63, Exit: &exit, Error: &fail, Build: "b",
+		Held: &held, Progress: &progress,
+	}
+	for v, i := reflect.ValueOf(*sent), 0; i < v.NumField(); i++ {
+		if v.Field(i).IsZero() {
+			t.Fatalf("the test forgets %s", v.Type().Field(i).Name)
+		}
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]*conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socket")
+		c, err := net.FileConn(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+		if ends[i], err = newConn(c.(*net.UnixConn)); err != nil {
+			t.Fatal(err)
+		}
+		defer ends[i].close()
+	}
+	ends[0].send(sent)
+	got, err := ends[1].receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, sent) {
+		x, _ := json.Marshal(sent)
+		y, _ := json.Marshal(got)
+		t.Errorf("sent %s\n got %s", x, y)
+	}
+}
+
+// fill gives everything in a value another value than zero.
+func fill(t *testing.T, v reflect.Value, name string) {
+	switch v.Interface().(type) {
+	case time.Time:
+		v.Set(reflect.ValueOf(time.Date(2031, 5, 6, 7, 8, 9, 123456789, time.UTC)))
+		return
+	case json.RawMessage:
+		v.SetBytes([]byte(`{"a":[1,null]}`))
+		return
+	case []byte:
+		v.SetBytes([]byte("\x00\xff bytes"))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("the " + name)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		v.SetInt(42)
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(42)
+	case reflect.Float32, reflect.Float64:
+		v.SetFloat(0.5)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), name)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range 2 {
+			fill(t, v.Index(i), name)
+		}
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(t, key, name)
+		fill(t, value, name)
+		v.SetMapIndex(key, value)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if !f.IsExported() {
+				t.Fatalf("%s.%s is not exported: it can't be carried", name, f.Name)
+			}
+			fill(t, v.Field(i), name+"."+f.Name)
+		}
+	default:
+		t.Fatalf("%s is a %s: the test does not know how to fill it", name, v.Kind())
+	}
+}
