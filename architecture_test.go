@@ -53,7 +53,8 @@ var onlyIn = map[string][]string{
 	"github.com/danielgtaylor/huma": {"internal/api"},
 	"github.com/wneessen/go-mail":   {"internal/notify"},
 	"database/sql":                  {"internal/history", "internal/history/pgtest"},
-	"os/exec":                       {"internal/runner", "internal/app", "internal/history/pgtest"},
+	// ancestor 60: a script was downloaded and run. Who can't start a program runs none.
+	"os/exec": {"internal/runner", "internal/app", "internal/history/pgtest"},
 }
 
 // pure lists packages, and files of others, that get time as data and do no input or output.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rota-dev/rota/job"
+
 	"go/parser"
 	"go/token"
 )
@@ -79,5 +81,26 @@ func TestLinks(t *testing.T) {
 				t.Errorf("%s links to %s, which is not there", doc, m[1])
 			}
 		}
+	}
+}
+
+// Each task file in the documents for operators is one that is accepted as it stands.
+func TestTaskFilesInDocs(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, doc := range []string{"docs/runs.md", "docs/node.md"} {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("(?s)```yaml\n(tasks:.*?)```").FindAllSubmatch(text, -1) {
+			found++
+			if _, err := job.ReadDocuments(doc, m[1]); err != nil {
+				t.Errorf("%v\n%s", err, m[1])
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("only %d were found", found)
 	}
 }

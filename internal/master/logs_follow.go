@@ -240,7 +240,7 @@ func (l *follower) pass(p *piece) error {
 	c := p.chunk
 	switch p.mark {
 	case torn:
-		if err := l.notice("the log of attempt %d breaks off here: what kept it ended before the run did", p.at.Attempt); err != nil {
+		if err := l.notice("the log of attempt %d breaks off here: what kept it ended before the run did, or its disk was full", p.at.Attempt); err != nil {
 			return err
 		}
 	case skipped:

@@ -17,6 +17,7 @@ type Metrics struct {
 	running    prometheus.Gauge
 	refused    prometheus.Counter
 	waiting    prometheus.GaugeFunc
+	refusing   prometheus.GaugeFunc
 }
 
 func newMetrics(s *spool) *Metrics {
@@ -37,6 +38,14 @@ func newMetrics(s *spool) *Metrics {
 		waiting: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "rota_node_spool_records", Help: "Records in the spool that wait to be handed over."},
 			func() float64 { return float64(s.waiting()) }),
+		refusing: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "rota_node_spool_refused", Help: "1 while the spool's disk refuses to be written (it is full, say), and records are kept in memory."},
+			func() float64 {
+				if s.refused() != nil {
+					return 1
+				}
+				return 0
+			}),
 	}
 }
 
@@ -44,7 +53,7 @@ func newMetrics(s *spool) *Metrics {
 func (a *Agent) Metrics() *Metrics { return a.metrics }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.records, m.lateness, m.claims, m.leasesLost, m.running, m.refused, m.waiting}
+	return []prometheus.Collector{m.records, m.lateness, m.claims, m.leasesLost, m.running, m.refused, m.waiting, m.refusing}
 }
 
 // Describe implements prometheus.Collector.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/rota-dev/rota/job"
-	"github.com/rota-dev/rota/store"
 )
 
 // execute makes the attempts and ends the run with its one record, in which they are listed.
@@ -177,19 +176,15 @@ func (r *run) attend(x job.Execution, begin time.Time, attempt int) job.Exit {
 	if err := a.spool.started(p); err != nil {
 		a.Logger.Error("the spool's disk refuses the process of a run", "run", r.id, "error", err)
 	}
-	s := a.lease.Load()
-	if s != nil {
-		s.SetProcess(p)
-		defer func() {
-			if !r.left {
-				s.UnsetProcess(p)
-			}
-		}()
-	}
+	defer func() {
+		if s := a.lease.Load(); s != nil && !r.left {
+			s.UnsetProcess(p)
+		}
+	}()
 	if r.job.Kind == job.KindAlone {
 		r.guard(x)
 	}
-	if !watch(x, p, s, a.leaving) {
+	if !watch(x, p, a) {
 		r.leaves()
 		return job.Exit{}
 	}
@@ -197,8 +192,15 @@ func (r *run) attend(x job.Execution, begin time.Time, attempt int) job.Exit {
 }
 
 // watch waits for the end of an execution and shows its progress meanwhile, once a second at most, where its process is known.
-// It tells whether that came before the agent leaves what runs.
-func watch(x job.Execution, p *job.Process, s *store.Session, leaving <-chan struct{}) (ended bool) {
+// It tells whether that came before the agent leaves what runs. What an earlier life began may be watched before the agent has joined; it is
+// registered as soon as that has happened.
+func watch(x job.Execution, p *job.Process, a *Agent) (ended bool) {
+	leaving, joined := a.leaving, a.joined
+	s := a.lease.Load()
+	if s != nil {
+		joined = nil
+		s.SetProcess(p)
+	}
 	all := x.Progress()
 	news := all
 	var pause <-chan time.Time
@@ -218,6 +220,9 @@ func watch(x job.Execution, p *job.Process, s *store.Session, leaving <-chan str
 			default:
 				return false
 			}
+		case <-joined:
+			joined, s = nil, a.lease.Load()
+			s.SetProcess(p)
 		case <-pause:
 			news = all
 		case said := <-news:

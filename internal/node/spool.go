@@ -236,6 +236,13 @@ func (s *spool) waiting() int {
 	return len(s.byID)
 }
 
+// refused is why the disk can't be written at the moment, or nil.
+func (s *spool) refused() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
+}
+
 // next lists records that wait for the hand-over, oldest first, at most n and about size bytes of them. The
 // error tells of records that can't be read: one that is damaged is given up, any other stays.
 func (s *spool) next(n, size int) (list []job.ExecutionRecord, err error) {

@@ -304,3 +304,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The example for operators is a policy that is accepted as it stands.
+func TestPolicyInDocs(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/node.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, ok := strings.Cut(after, "```")
+	if p := parse(t, example); !ok || p.MaxRuns != 20 || !p.NoShell || !p.SSH.Only || p.DefaultUser != "nobody" {
+		t.Errorf("%+v", p)
+	}
+}

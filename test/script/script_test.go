@@ -68,6 +68,12 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("condition %s is not known", name)
+		},
 		Setup: func(e *testscript.Env) error {
 			s := servers{}
 			e.Values[serversKey{}] = s
@@ -86,7 +92,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "start": start, "stop": stop, "kill9": kill9, "interrupt2": interruptTwice, "until": until,
 			"freeport": freePort, "log": showLog, "logged": awaitLog, "hup": hangUp, "etcdput": etcdPut, "etcdget": etcdGet,
-			"slowserver": slowServer, "collector": collector, "ping": ping,
+			"slowserver": slowServer, "collector": collector, "ping": ping, "tmpfs": tmpfs, "fill": fill,
 		},
 	})
 }
@@ -129,6 +135,41 @@ func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], l.Addr().String())
 	ts.Check(l.Close())
+}
+
+// tmpfs DIR SIZE mounts a small disk. Only root can: the script is skipped for others.
+func tmpfs(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o755))
+	if os.Geteuid() != 0 {
+		ts.Fatalf("tmpfs needs root; put [!root] skip before it")
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+args[1], "tmpfs", dir).CombinedOutput(); err != nil {
+		ts.Fatalf("mount: %v: %s", err, out)
+	}
+	ts.Defer(func() {
+		for _, s := range ts.Value(serversKey{}).(servers) { // they use it
+			_ = s.cmd.Process.Kill()
+			<-s.done
+		}
+		_ = exec.Command("umount", "-l", dir).Run()
+	})
+}
+
+// fill FILE makes a file that takes all the room that is left on its disk.
+func fill(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if n, err := f.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
+			if n == 0 {
+				size /= 2
+			}
+		} else {
+			ts.Check(err)
+		}
+	}
 }
 
 // slowserver NAME sets a variable to the URL of a server that answers at /ok, and never at any other path.
