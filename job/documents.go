@@ -1,7 +1,9 @@
 package job
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,6 +15,43 @@ type Documents struct {
 	Groups    []Group    `json:"groups,omitempty"`
 	Tasks     []Task     `json:"tasks"`
 	Monitors  []Monitor  `json:"monitors,omitempty"`
+
+	places map[string]written // where they were written, by their place here, such as tasks[3]
+}
+
+// written is where a document was written.
+type written struct {
+	d    *decoder
+	path string
+}
+
+// Locate gives what a server finds wrong with the documents the file, line and column at which that was written. An error without fields, or of
+// documents that were not read from a file, stays as it is.
+func (d *Documents) Locate(err error) error {
+	var e *Error
+	if !errors.As(err, &e) || len(e.Fields) == 0 {
+		return err
+	}
+	located := *e
+	located.Fields = slices.Clone(e.Fields)
+	for i, f := range located.Fields {
+		at, rest, _ := strings.Cut(f.Path, "]")
+		w, ok := d.places[at+"]"]
+		if !ok || f.Line > 0 {
+			continue
+		}
+		place := w.d.locate(FieldError{Path: strings.TrimPrefix(w.path+rest, ".")})
+		f.File, f.Line, f.Column = place.File, place.Line, place.Column
+		located.Fields[i] = f
+	}
+	return &located
+}
+
+// size is how many there are of a section.
+func (d *Documents) size(section string) int {
+	return map[string]int{
+		"receivers": len(d.Receivers), "templates": len(d.Templates), "groups": len(d.Groups), "tasks": len(d.Tasks), "monitors": len(d.Monitors),
+	}[section]
 }
 
 // Len is how many they are.

@@ -220,7 +220,7 @@ func (r *fileReader) document(src *source, root *yaml.Node) {
 		r.faults = append(r.faults, d.faults...)
 		return
 	case !slices.ContainsFunc(sectionNames(), func(name string) bool { return find(root, name) != nil }):
-		r.docs.Tasks = append(r.docs.Tasks, *r.task(d, root, ""))
+		r.item(d, root, "", "tasks")
 		return
 	}
 	seen := map[string]*yaml.Node{}
@@ -250,8 +250,21 @@ func (r *fileReader) list(d *decoder, n *yaml.Node, path, section string) {
 		if d.over || len(r.faults) > 10*maxFaults {
 			break
 		}
-		sections[section](r, d, item, fmt.Sprintf("%s[%d]", path, i))
+		r.item(d, item, fmt.Sprintf("%s[%d]", path, i), section)
 	}
+}
+
+// item reads one of a section, and notes where it was written.
+func (r *fileReader) item(d *decoder, n *yaml.Node, path, section string) {
+	before := r.docs.size(section)
+	sections[section](r, d, n, path)
+	if r.docs.size(section) == before {
+		return
+	}
+	if r.docs.places == nil {
+		r.docs.places = map[string]written{}
+	}
+	r.docs.places[fmt.Sprintf("%s[%d]", section, before)] = written{d, path}
 }
 
 // task decodes a task, completes it and checks it.

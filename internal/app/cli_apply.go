@@ -149,7 +149,8 @@ func (c *cli) apply(cmd *cobra.Command, f *fileFlags, dry bool) ([]client.Applie
 	if docs.Len() == 0 && len(prune) == 0 {
 		return []client.Applied{}, nil
 	}
-	return cl.ApplyDocuments(cmd.Context(), docs, client.ApplyOptions{DryRun: dry, Prune: prune})
+	applied, err := cl.ApplyDocuments(cmd.Context(), docs, client.ApplyOptions{DryRun: dry, Prune: prune})
+	return applied, docs.Locate(err)
 }
 
 func (c *cli) checkCommand() *cobra.Command {

@@ -52,6 +52,8 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 	p.TextVar(&f.cfg.KeepBytes, "keep-size", job.Size(0), "how much history keeps, such as 20GiB; the oldest records go first (default: all)")
 	f.cfg.KeepStats = 400 * 24 * time.Hour
 	p.Var((*durationFlag)(&f.cfg.KeepStats), "keep-stats", "how long history keeps statistics; 0: for ever")
+	f.cfg.Away = 24 * time.Hour
+	p.Var((*durationFlag)(&f.cfg.Away), "away", "how old what a node owes that is away may become before it is told as missed; 0: it waits for the node")
 }
 
 func (f *serverFlags) node(cmd *cobra.Command) {
@@ -158,7 +160,7 @@ func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) (err error
 	if docs.Len() > 0 {
 		applied, err := s.apply(ctx, docs)
 		if err != nil {
-			return err
+			return docs.Locate(err)
 		}
 		for _, a := range applied {
 			fmt.Fprintf(errs, "%s %s\n", a.What(), a.Change)
