@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ func (s *Server) startMaster(ctx context.Context) error {
 	s.master = master.New(master.Options{
 		ID: s.masterID, Name: s.cfg.Name, Twin: s.fail, URL: s.advertised(), ReachedAt: s.reachedAt, Pin: s.pin(), Version: Version(), Store: s.store, History: s.history, Logger: s.log,
 		Notifier: s.notifier(), ExternalURL: s.cfg.ExternalURL,
+		Away:  cmp.Or(s.cfg.Away, -1),
 		Lease: s.cfg.Lease, Retention: job.Retention{MaxAge: s.cfg.KeepAge, MaxPerTask: s.cfg.KeepRuns, MaxBytes: int64(s.cfg.KeepBytes), StatsAge: s.cfg.KeepStats},
 	})
 	s.registry.MustRegister(s.master.Metrics())

@@ -55,6 +55,7 @@ type ServerConfig struct {
 	KeepRuns  int           // how many records of a task; 0: all
 	KeepBytes job.Size      // of all records; 0: no limit
 	KeepStats time.Duration // how long it keeps statistics; 0: for ever
+	Away      time.Duration // how old the oldest instant of a common task may become that an absent node owes, before all of them are told; 0: they wait
 	// Guarded has commands run by a guard: a process beside this one, of this program's executable, which comes to [Main] with the
 	// argument guard. Runs then outlive this process. Without, they are this process's own, and end with it.
 	Guarded  bool
@@ -108,7 +109,7 @@ func (c *ServerConfig) complete() error {
 	if c.Lease < job.MinLease || c.Lease > job.MaxLease {
 		f.Add("--lease", "%s is not between 2s and 5m", c.Lease)
 	}
-	if c.KeepAge < 0 || c.KeepRuns < 0 || c.KeepBytes < 0 || c.KeepStats < 0 {
+	if c.KeepAge < 0 || c.KeepRuns < 0 || c.KeepBytes < 0 || c.KeepStats < 0 || c.Away < 0 {
 		f.Add("--keep", "what history keeps can't be negative")
 	}
 	if scheme, _, ok := strings.Cut(c.DB, "://"); ok && !isPostgres(c.DB) && scheme != "sqlite" {

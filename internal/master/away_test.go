@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/rota-dev/rota/job"
 )
 
@@ -64,6 +66,14 @@ func TestNodeThatDoesNotComeBack(t *testing.T) {
 		if err != nil || got.Count != told.Count-2 || got.Covers(due[10]) || !got.Covers(due[9]) {
 			t.Errorf("%d of %d instants are left, %v", got.Count, told.Count, err)
 		}
+		for i, want := range map[int]string{1: "missed", 5: "missed", 10: "success"} {
+			if why, err := m.Why(w.ctx, ref, due[i]); err != nil || len(why.Answers) != 1 || why.Answers[0].State != want || why.Answers[0].Node != "n1" {
+				t.Errorf("why of instant %d: %+v, %v, want %s", i, why.Answers, err, want)
+			}
+		}
+		if got := instants(t, m, "missed", "away"); got != float64(told.Count+1) {
+			t.Errorf("%v instants are counted as missed because of an absent node, want %d", got, told.Count+1)
+		}
 		n.leave()
 		w.until("it is gone again", func() bool { v, err := m.Node(w.ctx, "n1"); return err == nil && !v.Online })
 		// Removed for good, it is told at once what it owed, and the job goes.
@@ -116,4 +126,23 @@ func TestAwayNodeLosesATask(t *testing.T) {
 			t.Errorf("of %v instants", counts)
 		}
 	})
+}
+
+// instants is what a master has counted of an outcome and a reason.
+func instants(t *testing.T, m *life, outcome, reason string) float64 {
+	t.Helper()
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(m.Metrics())
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, s := range f.GetMetric() {
+			if l := s.GetLabel(); f.GetName() == "rota_instants_total" && l[0].GetValue() == outcome && l[1].GetValue() == reason {
+				return s.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }

@@ -246,7 +246,7 @@ func over(l *store.Leadership) bool {
 func (m *Master) publishRecords(recs []job.ExecutionRecord, stored []bool, now time.Time) {
 	for i := range recs {
 		if stored[i] {
-			m.metrics.records.WithLabelValues(string(recs[i].Outcome)).Inc()
+			m.metrics.count(&recs[i])
 			r := recs[i].Clone()
 			r.Output, r.OutputParts, r.Attempts = "", nil, nil
 			m.hub.publish(Event{Type: client.EventRecord, Change: "put", Key: r.ID, At: now, Object: &r})

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -89,10 +90,15 @@ func pausedReason(e *job.TaskEntry) string {
 // ofNodes says of each node of a common task what became of an instant.
 func (q *inquiry) ofNodes(ctx context.Context) error {
 	told := map[job.NodeID]bool{}
+	// A node's own word of this instant comes before a record of many, which may have yielded it.
+	slices.SortStableFunc(q.settled, func(a, b job.ExecutionRecord) int { return cmp.Compare(a.Instants(), b.Instants()) })
 	for _, r := range q.settled {
-		if !told[r.Node] {
+		if told[r.Node] {
+			continue
+		}
+		if a := q.told(ctx, r); a.Record.Covers(q.why.Instant) {
 			told[r.Node] = true
-			q.why.Answers = append(q.why.Answers, q.told(ctx, r))
+			q.why.Answers = append(q.why.Answers, a)
 		}
 	}
 	for _, p := range q.placing {
@@ -131,6 +137,10 @@ func (q *inquiry) onNode(ctx context.Context, p job.Placement) (client.WhyAnswer
 		a.State, a.Reason = client.WhyNotDue, "the node has the task since "+q.stamp(since)+" only"
 	case !p.Online:
 		a.Reason = "the node is offline, and tells what became of it when it is back (catchup: " + string(q.entry.Task.Catchup) + ")"
+		if q.m.Away > 0 {
+			a.Until = i.Add(q.m.Away)
+			a.Reason += "; should it stay away, it is told as missed"
+		}
 	case q.entry.PausedFor(i):
 		a.State, a.Reason = client.WhyPaused, pausedReason(q.entry)
 	case q.now.Before(due):
