@@ -48,6 +48,7 @@ type detail struct {
 	OutputTruncated bool              `json:"output_truncated,omitempty"`
 	ResultError     string            `json:"result_error,omitempty"`
 	Usage           *job.Usage        `json:"usage,omitempty"`
+	Execution       string            `json:"execution,omitempty"`
 	Cause           string            `json:"cause,omitempty"`
 	Session         string            `json:"session,omitempty"`
 	Generation      int64             `json:"generation,omitempty"`
@@ -107,7 +108,7 @@ func encode(rec *job.ExecutionRecord) (*row, error) {
 	d := detail{
 		User: rec.User, Command: rec.Command, Attempt: rec.Attempt, Reason: rec.Reason, ExitCode: rec.ExitCode, Signal: rec.Signal,
 		Pid: rec.Pid, Fence: rec.Fence, OutputBytes: rec.OutputBytes, OutputTruncated: rec.OutputTruncated, Usage: rec.Usage,
-		Cause: rec.Cause, Session: rec.Session, Generation: rec.Generation, ResultError: rec.ResultError, EndedBy: rec.EndedBy,
+		Cause: rec.Cause, Execution: rec.Execution, Session: rec.Session, Generation: rec.Generation, ResultError: rec.ResultError, EndedBy: rec.EndedBy,
 		Effects: rec.Effects, Params: rec.Params,
 	}
 	if triggerNumber(rec.Trigger) == otherTrigger {
@@ -228,7 +229,7 @@ func scanRecord(rows *sql.Rows, body bool) (rec job.ExecutionRecord, seq int64, 
 	}
 	rec.User, rec.Command, rec.Attempt, rec.Reason, rec.ExitCode, rec.Signal = d.User, d.Command, d.Attempt, d.Reason, d.ExitCode, d.Signal
 	rec.Pid, rec.Fence, rec.OutputBytes, rec.OutputTruncated, rec.Usage = d.Pid, d.Fence, d.OutputBytes, d.OutputTruncated, d.Usage
-	rec.Cause, rec.Session, rec.Generation, rec.EndedBy = d.Cause, d.Session, d.Generation, d.EndedBy
+	rec.Cause, rec.Execution, rec.Session, rec.Generation, rec.EndedBy = d.Cause, d.Execution, d.Session, d.Generation, d.EndedBy
 	rec.Owed = d.Owed
 	rec.Effects, rec.Params = d.Effects, d.Params
 	rec.Output, rec.ResultError = string(output), d.ResultError
