@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -322,6 +324,112 @@ func TestExecutionWithoutHistory(t *testing.T) {
 		w.until("it is in history", func() bool { _, err := w.db.Execution(w.ctx, v.ID); return err == nil })
 		if starts := n.started(); len(starts) != 4 || starts[3] != 1 {
 			t.Errorf("the runs started %v times", starts)
+		}
+	})
+}
+
+// An execution of a thousand items stays within what etcd takes, and is written some hundred times.
+func TestLargeExecution(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		n := w.node("n1")
+		n.result["load"] = job.Result{ExecStatus: "Success"}
+		n.works()
+		const items = 1000
+		m.flow(items)
+		var mu sync.Mutex
+		writes := 0
+		w.mem.OnCall(func(_ context.Context, c store.Call) error {
+			if c.Op == "txn" && c.After && strings.Contains(strings.Join(c.Keys, " "), "/executions/etl/") {
+				mu.Lock()
+				writes++
+				mu.Unlock()
+			}
+			return nil
+		})
+		v, err := m.RunGroup(w.ctx, client.GroupRequest{Group: "etl", Key: "k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		largest := 0
+		begun := time.Now()
+		w.until("it is in history", func() bool {
+			if e, err := w.admin.Executions().Get(w.ctx, "etl", v.ID); err == nil {
+				raw, err := json.Marshal(e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				largest = max(largest, len(raw))
+			}
+			_, err := w.db.Execution(w.ctx, v.ID)
+			return err == nil
+		})
+		if starts := n.started(); len(starts) != items+2 || starts[items+1] != 1 {
+			t.Errorf("%d runs started, the last one %d times", len(starts), starts[len(starts)-1])
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		t.Logf("%d items: at most %d bytes, %d writes, %s of virtual time", items, largest, writes, time.Since(begun))
+		if largest > 128<<10 || writes > items/2 {
+			t.Errorf("%d bytes, %d writes", largest, writes)
+		}
+	})
+}
+
+// The examples of docs/workflows.md are what they say.
+func TestDocumentedGroups(t *testing.T) {
+	text, err := os.ReadFile("../../docs/workflows.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		n := w.node("n1")
+		n.works()
+		var docs job.Documents
+		blocks := 0
+		for part := range strings.SplitSeq(string(text), "```yaml\n") {
+			block, _, ok := strings.Cut(part, "```")
+			if !ok || !strings.HasPrefix(block, "groups:") {
+				continue
+			}
+			blocks++
+			read, err := job.ReadDocuments("workflows.md", []byte(block))
+			if err != nil {
+				t.Fatal(err)
+			}
+			docs.Groups, docs.Tasks = append(docs.Groups, read.Groups...), append(docs.Tasks, read.Tasks...)
+		}
+		if blocks == 0 {
+			t.Fatal("there are no examples")
+		}
+		if _, err := m.ApplyDocuments(w.ctx, docs, master.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		n.mu.Lock()
+		n.raw = map[string]string{"list": `{"hosts": ["db1", "db2", "db3"], "rows": 120}`, "load": `{"ok":true}`}
+		n.mu.Unlock()
+		v, err := m.RunGroup(w.ctx, client.GroupRequest{Group: "etl", Params: map[string]string{"DAY": "2026-11-22"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.until("it has ended", func() bool {
+			now, err := m.ExecutionState(w.ctx, v.ID)
+			if err == nil && now.Ended() {
+				v = now
+			}
+			return v.Ended()
+		})
+		states := map[string]job.StepState{}
+		for _, s := range v.Steps {
+			states[s.Name] = s.State
+			if s.Name == "load" && s.Total != 3 {
+				t.Errorf("load ran %d times", s.Total)
+			}
+		}
+		want := map[string]job.StepState{"list": "success", "load": "success", "index": "success", "warm-caches": "success", "tell": "skipped"}
+		if !maps.Equal(states, want) || v.Status != job.ExecutionSuccess {
+			t.Errorf("it ended as %s, %v, want %v", v.Status, states, want)
 		}
 	})
 }

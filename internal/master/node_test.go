@@ -24,6 +24,7 @@ type agent struct {
 	mu     sync.Mutex
 	starts map[job.RunID]int
 	result map[string]job.Result // of a task, by its name
+	raw    map[string]string     // the same, as JSON
 }
 
 // node registers a node that is online and runs nothing by itself, and waits until every master sees it.
@@ -85,11 +86,15 @@ func (a *agent) run(d job.Dispatch) {
 	a.mu.Lock()
 	a.starts[d.Run]++
 	res, ok := a.result[d.Job.Name]
+	raw := a.raw[d.Job.Name]
 	a.mu.Unlock()
 	rec := ended(d.Job, d.Run, job.Success)
 	rec.Trigger, rec.Fence, rec.Cause = d.Trigger, fence, d.Cause
 	if ok {
 		rec.Result, _ = json.Marshal(res)
+	}
+	if raw != "" {
+		rec.Result = json.RawMessage(raw)
 	}
 	a.handOver(rec)
 }
