@@ -38,7 +38,7 @@ func TestKilledWhileHandling(t *testing.T) {
 					t.Fatalf("no end after %d steps: %v", most, steps)
 				}
 			}
-		for _, must := range []string{"insert", "effects", "mark", "delete"} {
+			for _, must := range []string{"insert", "effects", "mark", "delete"} {
 				if !slices.Contains(steps, must) {
 					t.Errorf("it was never killed at %s, but at %v", must, steps)
 				}
@@ -365,9 +365,17 @@ func TestRerunOfALostRun(t *testing.T) {
 		n := w.node("n1")
 		m.apply(task("a", "@daily", func(t *job.Task) { t.OnLost = job.LostRerun }))
 		lost := firing(job.Ref("", "a"), "n1", time.Now().Truncate(time.Second))
-		lost.Outcome, lost.Success = job.Lost, false
+		lost.Outcome, lost.Success, lost.Params = job.Lost, false, map[string]string{"DB": "x"}
 		n.handOver(lost)
 		w.recorded(1)
+		w.until("it is asked for", func() bool { n, err := w.admin.Dispatches().Count(w.ctx, "n1"); return err == nil && n == 1 })
+		list, _, err := w.admin.Dispatches().List(w.ctx, "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := list[0]; d.Trigger != job.TriggerRetry || d.Attempt != 2 || !d.Instant.Equal(lost.Instant) || d.Cause != "lost run "+lost.ID || d.Params["DB"] != "x" {
+			t.Errorf("it is asked for as %+v", d)
+		}
 		n.works()
 		w.recorded(2)
 		n.handOver(lost)
