@@ -117,17 +117,8 @@ func TestFollowThroughKills(t *testing.T) {
 	if l.end == nil {
 		t.Fatalf("the log broke off after %d lines, told %q", n, l.told)
 	}
-	switch l.end.Outcome {
-	case job.Success:
-		if n != all {
-			t.Errorf("the run succeeded, and %d of %d lines came, told %q", n, all, l.told)
-		}
-	case job.Lost:
-		if n == all {
-			t.Error("all lines came of a run that was lost")
-		}
-	default:
-		t.Errorf("the run ended with %s after %d lines, told %q", l.end.Outcome, n, l.told)
+	if l.end.Outcome != job.Success || n != all { // the run goes on while its agent is away
+		t.Errorf("the run ended with %s, and %d of %d lines came, told %q", l.end.Outcome, n, all, l.told)
 	}
 	node.stop()
 	masters[other].stop()
