@@ -45,9 +45,13 @@ func (s *Store) Members(ctx context.Context) ([]Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, memberPatience)
 	defer cancel()
-	resp, err := c.MemberList(ctx)
+	var resp *clientv3.MemberListResponse
+	err = patiently(ctx, func(ctx context.Context) (err error) {
+		resp, err = c.MemberList(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, memberFault(err, "list etcd's members")
 	}
@@ -103,6 +107,9 @@ func (s *Store) AddMember(ctx context.Context, peerURL string) (*Member, error) 
 		resp, err = c.MemberAddAsLearner(ctx, []string{peerURL})
 		return err
 	})
+	if errors.Is(rpctypes.Error(err), rpctypes.ErrPeerURLExist) { // the answer to an earlier attempt was lost
+		return &Member{PeerURLs: []string{peerURL}}, nil
+	}
 	if err != nil {
 		return nil, memberFault(err, "add a member to etcd")
 	}
@@ -166,11 +173,22 @@ func patiently(ctx context.Context, f func(context.Context) error) error {
 		once, stop := context.WithTimeout(ctx, attemptTimeout)
 		err := f(once)
 		stop()
-		known := rpctypes.Error(err)
-		if !errors.Is(known, rpctypes.ErrUnhealthy) && !errors.Is(known, rpctypes.ErrMemberNotEnoughStarted) || !b.wait(ctx) {
+		if !passing(rpctypes.Error(err)) || !b.wait(ctx) {
 			return err
 		}
 	}
+}
+
+// passing tells whether a refusal is likely to pass by itself.
+func passing(err error) bool {
+	for _, known := range []error{
+		rpctypes.ErrUnhealthy, rpctypes.ErrMemberNotEnoughStarted, rpctypes.ErrLeaderChanged, rpctypes.ErrNoLeader, rpctypes.ErrTimeoutDueToLeaderFail,
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
 }
 
 // memberFault says of what etcd refuses about its members why, and what can be done.

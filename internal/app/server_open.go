@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -156,15 +157,8 @@ func (s *Server) replaceMaster(ctx context.Context) error {
 			return err
 		}
 	}
-	others, _, err := s.store.Masters().List(ctx)
-	if err != nil {
+	if err := s.refuseTwin(ctx); err != nil {
 		return err
-	}
-	for _, m := range others {
-		if m.Name == s.cfg.Name {
-			return job.Errorf(job.CodeConflict, "another master %s is alive, at %s", m.Name, m.URL).
-				WithHint("give this one a name of its own with --name; where that one was just killed and its data folder is gone, wait for its lease (%s) to lapse", s.cfg.Lease)
-		}
 	}
 	// Two masters on one machine, and two lives of one, are different ones.
 	s.masterID = s.cfg.masterName() + "-" + uuid.NewString()[:8]
@@ -172,6 +166,33 @@ func (s *Server) replaceMaster(ctx context.Context) error {
 		return fmt.Errorf("keep the master's name: %w", err)
 	}
 	return nil
+}
+
+// refuseTwin refuses a name that another master has who is alive. One that was killed, and whose data folder is gone, is alive until its
+// lease has lapsed: so long it is waited for.
+func (s *Server) refuseTwin(ctx context.Context) error {
+	for until := time.Now().Add(s.cfg.Lease + 3*time.Second); ; {
+		all, _, err := s.store.Masters().List(ctx)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(all, func(m *store.Master) bool { return m.Name == s.cfg.Name })
+		if i < 0 {
+			return nil
+		}
+		twin := job.Errorf(job.CodeConflict, "another master %s is alive, at %s", s.cfg.Name, all[i].URL).WithHint("give this one a name of its own with --name")
+		if time.Now().After(until) {
+			return twin
+		}
+		if s.front.waits(twin.Error()) {
+			s.log.Info("waits for the end of an earlier master of this name", "name", s.cfg.Name, "url", all[i].URL, "lease", s.cfg.Lease)
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (s *Server) openHistory(ctx context.Context) error {

@@ -99,7 +99,7 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 	m.byName["m2"].start()
 	m.byName["m3"].start()
 	newProcess(t, "n1", rotaBin, append(etcdTLS(certs, "n1"), "node", "--etcd", strings.Join(etcd, ","), "--data", t.TempDir(), "--name", "n1", "--lease", lease.String())...).start()
-	c := m.client(m.servers(), "m1")
+	c := m.client(m.servers())
 	waitReady(t, c)
 	m.voters(c, 3)
 	if _, err := c.Apply(t.Context(), tasksFor(j), client.ApplyOptions{}); err != nil {
@@ -119,7 +119,7 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 			return err
 		})
 		m.byName[name].start()
-		waitReady(t, m.client("http://"+m.addrs[name], "m1"))
+		waitReady(t, m.at(name))
 	}
 
 	// m2's machine is gone, and a new one takes its place. The folder is another one, as it would be there.
@@ -129,18 +129,18 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 	m2 := m.add("m2", "master", m.args["m2"]...)
 	m2.start()
 	wantSaid(t, m2.ends(t), "knows member m2, and its data is not in "+filepath.Join(lost, "etcd"), "rota member remove m2")
-	if out, err := m.command("m1", "member", "remove", "m1"); err == nil || !strings.Contains(out, "without m1 etcd would have 2 members of which 1 answer, and needs 2") {
+	if out, err := m.command("member", "remove", "m1"); err == nil || !strings.Contains(out, "without m1 etcd would have 2 members of which 1 answer, and needs 2") {
 		t.Errorf("%v: %s", err, out)
 	}
-	m.must("m1", "member", "remove", "m2")
+	m.must("member", "remove", "m2")
 	m2.start()
 	wantSaid(t, m2.ends(t), "does not know of a member at "+peer["m2"], "rota member add m2="+peer["m2"])
-	m.must("m1", "member", "add", "m2="+peer["m2"])
+	m.must("member", "add", "m2="+peer["m2"])
 	m2.start()
-	waitReady(t, m.client("http://"+m.addrs["m2"], "m1"))
+	waitReady(t, m.at("m2"))
 	m.voters(c, 3)
-	wantSaid(t, m.must("m1", "member", "list"), "m1", "m2", "m3", peer["m2"])
-	wantSaid(t, m.must("m1", "get", "masters"), "m1-", "m2-", "m3-", "http://"+m.addrs["m2"])
+	wantSaid(t, m.must("member", "list"), "m1", "m2", "m3", peer["m2"])
+	wantSaid(t, m.must("get", "masters"), "m1-", "m2-", "m3-", "http://"+m.addrs["m2"])
 
 	// With two of three dead the third one says why it can't serve, and goes on when one is back.
 	m.byName["m1"].kill()
@@ -153,9 +153,9 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 		return nil
 	})
 	m.byName["m3"].start()
-	waitReady(t, m.client("http://"+m.addrs["m2"], "m1"))
+	waitReady(t, m.at("m2"))
 	m.byName["m1"].start()
-	waitReady(t, m.client("http://"+m.addrs["m1"], "m1"))
+	waitReady(t, m.at("m1"))
 
 	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)
 	tick, solo := job.Ref("", "tick"), job.Ref("", "solo")

@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -135,15 +137,24 @@ func (p *process) stop() {
 	}
 }
 
-// freeAddr is an address on loopback on which nobody listens.
+// lastPort is the last one that was handed out. They are below those that systems give to outgoing connections, which could take one
+// between here and its use.
+var lastPort atomic.Int32
+
+// freeAddr is an address on loopback on which nobody listens, and which no other test is given.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, ports = 12000, 18000
+	lastPort.CompareAndSwap(0, int32(os.Getpid()*97%ports)+1)
+	for range ports {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+int(lastPort.Add(1))%ports))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("there is no free port")
+	return ""
 }
 
 func startEtcd(t *testing.T) (url string, p *process) {

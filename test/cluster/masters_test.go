@@ -2,9 +2,11 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +26,7 @@ type masters struct {
 	addrs  map[string]string
 	data   map[string]string
 	args   map[string][]string
+	first  string // the data folder of the one that wrote the token
 }
 
 func newMasters(t *testing.T) *masters {
@@ -52,22 +55,43 @@ func (m *masters) servers() string {
 	return strings.Join(list, ",")
 }
 
-// client speaks to some servers with the token of one master.
-func (m *masters) client(servers, tokenOf string) *client.Client {
+// token is the folder of the master that was first and wrote the token.
+func (m *masters) token() string {
 	m.t.Helper()
-	return connectTo(m.t, servers, m.data[tokenOf])
+	if m.first != "" {
+		return m.first
+	}
+	eventually(m.t, 30*time.Second, "a master has written the token", func() error {
+		for _, data := range m.data {
+			if st, err := os.Stat(filepath.Join(data, "admin.token")); err == nil && st.Size() > 0 {
+				m.first = data
+				return nil
+			}
+		}
+		return errors.New("there is none")
+	})
+	return m.first
 }
 
+// client speaks to some servers.
+func (m *masters) client(servers string) *client.Client {
+	m.t.Helper()
+	return connectTo(m.t, servers, m.token())
+}
+
+// at speaks to one master.
+func (m *masters) at(name string) *client.Client { return m.client("http://" + m.addrs[name]) }
+
 // command runs the CLI against all masters.
-func (m *masters) command(tokenOf string, args ...string) (string, error) {
-	cmd := exec.Command(rotaBin, append(args, "--server", m.servers(), "--token-file", m.data[tokenOf]+"/admin.token")...)
+func (m *masters) command(args ...string) (string, error) {
+	cmd := exec.Command(rotaBin, append(args, "--server", m.servers(), "--token-file", filepath.Join(m.token(), "admin.token"))...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-func (m *masters) must(tokenOf string, args ...string) string {
+func (m *masters) must(args ...string) string {
 	m.t.Helper()
-	out, err := m.command(tokenOf, args...)
+	out, err := m.command(args...)
 	if err != nil {
 		m.t.Fatalf("rota %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
@@ -141,14 +165,14 @@ func TestMastersTakeOver(t *testing.T) {
 		m.add(name, "master", "--etcd", etcd, "--db", db)
 	}
 	m.byName["m1"].start()
-	c1 := m.client("http://"+m.addrs["m1"], "m1")
+	c1 := m.at("m1")
 	waitReady(t, c1)
 	m.byName["m2"].start()
 	m.byName["m3"].start()
 	for _, name := range []string{"n1", "n2"} {
 		newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String()).start()
 	}
-	c := m.client(m.servers(), "m1")
+	c := m.client(m.servers())
 	eventually(t, 30*time.Second, "three masters are alive", func() error {
 		all, err := c.Masters(t.Context())
 		if err != nil || len(all) != 3 {
@@ -175,7 +199,7 @@ func TestMastersTakeOver(t *testing.T) {
 		if i == 0 { // any master takes what people ask, whichever leads
 			m.askedOfAll(c, j)
 		}
-		waitReady(t, m.client("http://"+m.addrs[old], "m1"))
+		waitReady(t, m.at(old))
 	}
 	slices.Sort(took)
 	t.Logf("another master led after p50 %s, max %s (lease %s, %d kills)", took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), lease, kills)
@@ -194,13 +218,13 @@ func TestMastersTakeOver(t *testing.T) {
 			rest = append(rest, "http://"+addr)
 		}
 	}
-	others := m.client(strings.Join(rest, ","), "m1")
+	others := m.client(strings.Join(rest, ","))
 	now, _ := m.awaitLeader(others, old, time.Now())
 	time.Sleep(3 * lease) // that is what the sleeper misses
 	if err := m.byName[old].cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	sleeper := m.client("http://"+m.addrs[old], "m1")
+	sleeper := m.at(old)
 	waitReady(t, sleeper)
 	if again := m.leader(sleeper); again != now {
 		t.Errorf("%s led, and then %q", now, again)
@@ -231,7 +255,7 @@ func (m *masters) askedOfAll(c *client.Client, j *journal) {
 	m.t.Helper()
 	var clients []*client.Client
 	for name, addr := range m.addrs {
-		if one := m.client("http://"+addr, "m1"); m.byName[name].alive() {
+		if one := m.client("http://" + addr); m.byName[name].alive() {
 			eventually(m.t, 20*time.Second, name+" answers", func() error { _, err := one.Status(m.t.Context()); return err })
 			clients = append(clients, one)
 		}
@@ -313,7 +337,7 @@ func TestHistoryOfTheCluster(t *testing.T) {
 	m := newMasters(t)
 	m1 := m.add("m1", "master", "--etcd", etcd)
 	m1.start()
-	waitReady(t, m.client("http://"+m.addrs["m1"], "m1"))
+	waitReady(t, m.at("m1"))
 	args := []string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", freeAddr(t), "--name", "m2", "--db", db}
 	m2 := newProcess(t, "m2", rotaBin, args...)
 	m2.start()
@@ -325,7 +349,7 @@ func TestHistoryOfTheCluster(t *testing.T) {
 	// It is left behind by who says so.
 	m2 = newProcess(t, "m2", rotaBin, append(args, "--adopt-history")...)
 	m2.start()
-	waitReady(t, connectTo(t, "http://"+args[6], m.data["m1"]))
+	waitReady(t, connectTo(t, "http://"+args[6], m.token()))
 	m1.start()
 	wantSaid(t, m1.ends(t), "can't keep its history in SQLite")
 	m2.stop()
