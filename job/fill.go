@@ -87,6 +87,9 @@ func (s *Scope) env(names []valueName) (map[string]any, error) {
 		v, ok := s.value(n)
 		if !ok {
 			if n.optional {
+				if n.data() {
+					put(env, n.path, nil) // so that the way to it is there
+				}
 				continue
 			}
 			return nil, s.missing(n.text)

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -277,7 +276,7 @@ func (v *advance) items(s *job.Step) ([]job.JSONItem, error) {
 	items := make([]job.JSONItem, len(list))
 	for i, raw := range list {
 		size += len(raw)
-		items[i] = json.RawMessage(raw)
+		items[i] = raw
 	}
 	switch {
 	case len(items) > job.MaxLanes:

@@ -91,7 +91,6 @@ type flowers struct {
 	started map[job.RunID]int
 	late    []job.ExecutionRecord // records that come again
 	runs    int
-	since   time.Time // of the timer
 }
 
 func newFlowers(t *rapid.T, bug string) *flowers {

@@ -21,7 +21,6 @@ type flows struct {
 	names    []string
 	begun    map[string]int // how often an execution was begun
 	forgets  bool           // planted: an advance loses its document and keeps its dispatches
-	twofold  bool           // planted: a new leader takes every asked run for one that was never asked for
 	oldTasks bool           // planted: history is not looked through
 }
 

@@ -99,10 +99,10 @@ func (m *Master) GroupViews(ctx context.Context) ([]GroupView, error) {
 	if err != nil {
 		return nil, err
 	}
-	views := make([]GroupView, len(counted))
+	var views []GroupView
 	at := map[string]int{}
 	for i, g := range counted {
-		views[i], at[g.Name] = GroupView{Group: g}, i
+		views, at[g.Name] = append(views, GroupView{Group: g}), i
 	}
 	m.view.with(func() {
 		for name, e := range m.view.groups {
