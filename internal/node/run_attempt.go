@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -52,6 +53,7 @@ func (r *run) pursue(n int, attempts []job.Attempt, taken *job.Adopted) {
 			rec.BeginTime = exit.Begin.UTC()
 			r.begin = rec.BeginTime
 		}
+		r.job.Success.Judge(&exit)
 		r.fill(&rec, exit)
 		again := (exit.Outcome == job.Failed || exit.Outcome == job.Timeout) && n <= policy.Count
 		if !again {
@@ -181,8 +183,10 @@ func (r *run) attend(x job.Execution, begin time.Time, attempt int) job.Exit {
 			s.UnsetProcess(p)
 		}
 	}()
-	if r.job.Kind == job.KindAlone {
-		r.guard(x)
+	if r.job.Kind == job.KindAlone { // both end with the execution, or when the agent leaves what runs
+		var guarded sync.WaitGroup
+		guarded.Go(func() { r.guard(x) })
+		defer guarded.Wait()
 	}
 	if !watch(x, p, a) {
 		r.leaves()
