@@ -204,7 +204,8 @@ func (c *checks) succeededSince(ref job.TaskRef, node job.NodeID, s job.DependSt
 	return false
 }
 
-// started looks, when everything is at rest and everybody is there, whether what could start did.
+// begun looks, when everything is at rest and everybody is there, whether what could start did. While another run of the task is asked for or alive on a
+// node, perhaps from before it was one that runs once, another is not due there.
 func (c *checks) begun() {
 	w := c.w
 	for ref, e := range w.tasks {
@@ -214,6 +215,13 @@ func (c *checks) begun() {
 		}
 		for _, j := range w.jobs {
 			if j.job.Ref() != ref || w.online[j.job.NodeID] == nil || w.done[factKey(ref, j.job.NodeID)] {
+				continue
+			}
+			alive := false
+			for _, d := range w.dispatches {
+				alive = alive || d.Node == j.job.NodeID && d.Job.Ref() == ref && d.Cause != "mode onlyonce"
+			}
+			if alive {
 				continue
 			}
 			if f := w.facts[factKey(ref, j.job.NodeID)]; f == nil || f.Asked == "" && f.Success.IsZero() && f.Run == "" {
