@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,7 +93,7 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 	eventually(t, 30*time.Second, "it says what it waits for", func() error {
 		said, err := readyz(m.addrs["m1"])
 		if err != nil || !strings.Contains(said, "503") || !strings.Contains(said, "etcd needs 2 of its 3 members, and these do not answer: m2 ("+peer["m2"]+"), m3") {
-			return fmt.Errorf("%s, %v", said, err)
+			return fmt.Errorf("%s, %w", said, errors.Join(errNotYet, err))
 		}
 		return nil
 	})
@@ -148,7 +149,7 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 	eventually(t, 30*time.Second, "the third one says what is wrong", func() error {
 		said, err := readyz(m.addrs["m2"])
 		if err != nil || !strings.Contains(said, "503") || !strings.Contains(said, "etcd") {
-			return fmt.Errorf("%s, %v", said, err)
+			return fmt.Errorf("%s, %w", said, errors.Join(errNotYet, err))
 		}
 		return nil
 	})

@@ -87,11 +87,9 @@ func (e *estate) do(s step) {
 		e.servers[unit].stop()
 		return
 	}
-	args := make([]string, len(s.args)-1)
-	for i, w := range s.args[1:] {
-		if args[i] = w; i > 0 { // the first one is the command
-			args[i] = e.real(s.machine, w)
-		}
+	args := []string{s.args[1]} // the command itself
+	for _, w := range s.args[2:] {
+		args = append(args, e.real(s.machine, w))
 	}
 	unit := s.machine + "/rota"
 	switch args[0] {

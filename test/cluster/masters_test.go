@@ -19,6 +19,8 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
+var errNotYet = errors.New("not yet")
+
 // masters are several masters of one cluster, by name.
 type masters struct {
 	t      *testing.T
@@ -176,7 +178,7 @@ func TestMastersTakeOver(t *testing.T) {
 	eventually(t, 30*time.Second, "three masters are alive", func() error {
 		all, err := c.Masters(t.Context())
 		if err != nil || len(all) != 3 {
-			return fmt.Errorf("%v, %v", all, err)
+			return fmt.Errorf("%v, %w", all, errors.Join(errNotYet, err))
 		}
 		return nil
 	})
