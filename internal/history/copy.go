@@ -40,11 +40,12 @@ type copiedTable struct {
 var copiedTables = []copiedTable{
 	{name: "tasks", keys: []string{"id"}},
 	{name: "jobs", keys: []string{"id"}},
-	{name: "records", keys: []string{"seq"}, compare: []string{"id", "class", "ended", "number", "handled_at", "stored_at", "alerted"}, with: "record_bodies"},
+	{name: "records", keys: []string{"seq"}, compare: []string{"id", "class", "ended", "number", "handled_at", "stored_at", "alerted", "owed", "instant", "until", "bytes"}, with: "record_bodies"},
 	{name: "task_days", keys: []string{"task", "day"}},
 	{name: "node_days", keys: []string{"task", "node", "day"}},
 	{name: "alerts", keys: []string{"name"}},
 	{name: "deliveries", keys: []string{"id"}},
+	{name: "executions", keys: []string{"seq"}},
 }
 
 // Copy brings a history from SQLite to PostgreSQL, with its statistics, counters and numbers. It compares what both have and writes what
@@ -304,7 +305,7 @@ func (c *copying) remove(ctx context.Context, t copiedTable) (gone int64, err er
 // renumber has the new tables go on with the numbers of the old ones.
 func (c *copying) renumber(ctx context.Context) error {
 	return c.dst.change(ctx, "go on with the numbers", func(ctx context.Context, tx *sql.Tx) error {
-		for _, t := range []struct{ name, key string }{{"tasks", "id"}, {"jobs", "id"}, {"records", "seq"}} {
+		for _, t := range []struct{ name, key string }{{"tasks", "id"}, {"jobs", "id"}, {"records", "seq"}, {"executions", "seq"}} {
 			q := fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%[1]s', '%[2]s'), (SELECT COALESCE(MAX(%[2]s), 1) FROM %[1]s))", t.name, t.key)
 			if _, err := c.dst.query(q).exec(ctx, tx); err != nil {
 				return err
@@ -329,6 +330,7 @@ var sums = []string{
 	"SELECT SUM(numbers) FROM tasks", "SELECT SUM(success + failed + timeout + killed + lost + skipped + missed) FROM tasks", "SELECT SUM(success_us) FROM tasks",
 	"SELECT COUNT(*) FROM jobs", "SELECT SUM(succeeded) FROM jobs", "SELECT COUNT(*) FROM task_days", "SELECT SUM(LENGTH(body)) FROM task_days",
 	"SELECT COUNT(*) FROM node_days", "SELECT SUM(LENGTH(body)) FROM node_days", "SELECT COUNT(*) FROM alerts", "SELECT COUNT(*) FROM deliveries",
+	"SELECT COUNT(*) FROM executions", "SELECT SUM(LENGTH(body)) FROM executions", "SELECT SUM(owed) FROM records", "SELECT SUM(owing) FROM tasks",
 }
 
 // verify adds up both.
