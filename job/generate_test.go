@@ -36,6 +36,7 @@ var validTasks = rapid.Custom(func(t *rapid.T) job.Task {
 		Kind: rapid.SampledFrom([]job.KindName{"common", "alone", "interval"}).Draw(t, "kind"), Concurrency: 1,
 		Overlap: rapid.SampledFrom([]job.Overlap{job.OverlapSkip, job.OverlapQueue, job.OverlapReplace}).Draw(t, "overlap"),
 		Catchup: rapid.SampledFrom(job.Catchups).Draw(t, "catchup"), OnLost: rapid.SampledFrom(job.OnLosts).Draw(t, "on_lost"),
+		Success: rapid.SampledFrom([]job.SuccessBy{"", job.SuccessResult}).Draw(t, "success"),
 		Timeout: seconds(1e6).Draw(t, "timeout"), Grace: seconds(100).Draw(t, "grace"), Deadline: seconds(1e5).Draw(t, "deadline"),
 		Jitter: seconds(86400).Draw(t, "jitter"), Mode: rapid.SampledFrom(job.RuleModes).Draw(t, "mode"),
 	}

@@ -51,6 +51,7 @@ type Job struct {
 	Deadline     int64             `json:"deadline,omitempty"` // seconds
 	Jitter       int64             `json:"jitter,omitempty"`   // seconds
 	OnLost       OnLost            `json:"on_lost,omitempty"`
+	Success      SuccessBy         `json:"success,omitempty"` // what decides whether a run succeeded; empty: its exit
 	ResultFrom   Stream            `json:"result_from,omitempty"`
 	Limits       Limits            `json:"limits,omitzero"`      // of each attempt
 	Candidates   []NodeID          `json:"candidates,omitempty"` // of interval and alone: who may claim an instant
@@ -95,7 +96,7 @@ func Bind(e *TaskEntry, node NodeID, candidates []NodeID, since time.Time) *Job 
 		Timeout: t.Timeout.Seconds(), Grace: t.Grace.Seconds(),
 		Retry: t.Retry.Count, Interval: int(t.Retry.Interval.Seconds()), RetryBackoff: t.Retry.Backoff, RetryMax: int(t.Retry.Max.Seconds()),
 		Concurrency: t.Concurrency, Overlap: t.Overlap, Catchup: t.Catchup, Deadline: t.Deadline.Seconds(), Jitter: t.Jitter.Seconds(),
-		OnLost: t.OnLost, ResultFrom: t.ResultFrom, Limits: t.Limits, Since: since, Generation: e.Generation, Past: cloneEras(e.Past),
+		OnLost: t.OnLost, Success: t.Success, ResultFrom: t.ResultFrom, Limits: t.Limits, Since: since, Generation: e.Generation, Past: cloneEras(e.Past),
 	}
 	j = j.Behind(since)
 	j.Params = t.defaultParams()

@@ -77,6 +77,18 @@ const (
 // Catchups are all of them.
 var Catchups = []Catchup{CatchupNone, CatchupOne, CatchupAll}
 
+// SuccessBy says what decides whether a run succeeded.
+type SuccessBy string
+
+// The ways.
+const (
+	SuccessExit   SuccessBy = "exit"   // the exit code, or what stands for it
+	SuccessResult SuccessBy = "result" // the exec_status of its result
+)
+
+// SuccessBys are all of them.
+var SuccessBys = []SuccessBy{SuccessExit, SuccessResult}
+
 // OnLost says what becomes of a run that was lost with its node.
 type OnLost string
 

@@ -48,16 +48,17 @@ type Task struct {
 	MaxNodes int    `json:"max_nodes,omitempty"` // on at most so many of those nodes; 0: on all
 	Spread   Spread `json:"spread,omitempty"`    // which of them; default: hash
 
-	Timeout     Duration `json:"timeout,omitempty"`     // of one attempt; 0: none; whole seconds
-	Grace       Duration `json:"grace,omitempty"`       // from SIGTERM to SIGKILL; default 5s
-	Retry       Retry    `json:"retry,omitzero"`        // further attempts after the first
-	Concurrency int      `json:"concurrency,omitempty"` // runs of its job on one node at once; default 1
-	Overlap     Overlap  `json:"overlap,omitempty"`     // default: skip
-	Catchup     Catchup  `json:"catchup,omitempty"`     // default: none
-	Deadline    Duration `json:"deadline,omitempty"`    // an instant older than this does not start; 0: see docs/timers.md
-	OnLost      OnLost   `json:"on_lost,omitempty"`     // default: record
-	ResultFrom  Stream   `json:"result_from,omitempty"` // the stream whose last JSON object is the result; empty: ROTA_RESULT alone
-	Limits      Limits   `json:"limits,omitzero"`       // of each attempt
+	Timeout     Duration  `json:"timeout,omitempty"`     // of one attempt; 0: none; whole seconds
+	Grace       Duration  `json:"grace,omitempty"`       // from SIGTERM to SIGKILL; default 5s
+	Retry       Retry     `json:"retry,omitzero"`        // further attempts after the first
+	Concurrency int       `json:"concurrency,omitempty"` // runs of its job on one node at once; default 1
+	Overlap     Overlap   `json:"overlap,omitempty"`     // default: skip
+	Catchup     Catchup   `json:"catchup,omitempty"`     // default: none
+	Deadline    Duration  `json:"deadline,omitempty"`    // an instant older than this does not start; 0: see docs/timers.md
+	OnLost      OnLost    `json:"on_lost,omitempty"`     // default: record
+	Success     SuccessBy `json:"success,omitempty"`     // what decides whether a run succeeded; empty: exit
+	ResultFrom  Stream    `json:"result_from,omitempty"` // the stream whose last JSON object is the result; empty: ROTA_RESULT alone
+	Limits      Limits    `json:"limits,omitzero"`       // of each attempt
 
 	Depends []Depend `json:"depends,omitempty"` // what must have succeeded before it runs
 	Passive bool     `json:"passive,omitempty"` // it starts only when it is asked for, or a task that depends on it needs it
@@ -118,6 +119,9 @@ func (t *Task) Complete() {
 	}
 	if t.OnLost == "" {
 		t.OnLost = LostRecord
+	}
+	if t.Success == SuccessExit {
+		t.Success = ""
 	}
 	if where, err := ParseSelector(t.Where); err == nil {
 		t.Where = where.String()

@@ -194,6 +194,9 @@ func (t *Task) checkLimits(f *Faults, prefix string) {
 	checkEnum(f, prefix+"overlap", t.Overlap, Overlaps)
 	checkEnum(f, prefix+"catchup", t.Catchup, Catchups)
 	checkEnum(f, prefix+"on_lost", t.OnLost, OnLosts)
+	if t.Success != "" {
+		checkEnum(f, prefix+"success", t.Success, SuccessBys)
+	}
 	if t.ResultFrom != "" {
 		checkEnum(f, prefix+"result_from", t.ResultFrom, Streams)
 	}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
@@ -31,12 +30,29 @@ func (s *State) React(rec *job.ExecutionRecord, now time.Time) (actions []Action
 	if len(rec.Result) == 0 {
 		return actions, nil
 	}
-	var res job.Result
-	if err := json.Unmarshal(rec.Result, &res); err != nil {
+	res, unknown, err := job.ReadResult(rec.Result)
+	if err != nil {
 		return actions, []string{"its result is not of the known form: " + err.Error()}
 	}
-	acts, refused := s.carryOut(t, rec, &res, now)
+	acts, refused := s.carryOut(t, rec, res, now)
+	if len(unknown) > 0 && rec.Execution == "" { // what a step hands on has names of its own
+		refused = append(refused, nothingFollows(unknown))
+	}
 	return append(actions, acts...), refused
+}
+
+// nothingFollows tells of the fields of a result that nobody knows.
+func nothingFollows(fields []string) string {
+	const shown = 8
+	more := ""
+	if n := len(fields) - shown; n > 0 {
+		fields, more = fields[:shown], fmt.Sprintf(" and %d more", n)
+	}
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = fmt.Sprintf("%.60q", f)
+	}
+	return "nothing follows from " + strings.Join(names, ", ") + more + ": no such field of a result is known; what is for people or other programs is written below body"
 }
 
 // maxReruns bounds how often a run that is lost time and again is started anew.

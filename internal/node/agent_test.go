@@ -203,6 +203,32 @@ func TestRetries(t *testing.T) {
 	})
 }
 
+// A run whose task says so is as successful as its result says, and tried again until that says Success.
+func TestResultDecidesAndIsTriedAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.prepare("n1", "")
+		a.runner.behave = func(x *doubleExec) {
+			e := job.Exit{Outcome: job.Success, Result: []byte(`{"exec_status": "Failure"}`)}
+			if x.Attempt == 3 {
+				e.Result = []byte(`{"exec_status": "Success"}`)
+			}
+			x.finish(e)
+		}
+		a.run()
+		by := func(s job.SuccessBy) func(*job.Job) {
+			return func(j *job.Job) { j.Success, j.Retry = s, 3 }
+		}
+		rec := w.record(w.ask(newJob(t, "a", "", by(job.SuccessResult)), "one"))
+		if rec.Outcome != job.Success || !rec.Success || rec.Attempt != 3 || len(rec.Attempts) != 2 || rec.Attempts[0].Outcome != job.Failed {
+			t.Errorf("record %+v", rec)
+		}
+		rec = w.record(w.ask(newJob(t, "b", "", by("")), "two"))
+		if rec.Outcome != job.Success || rec.Attempt != 1 {
+			t.Errorf("by its exit it has succeeded at once: %+v", rec)
+		}
+	})
+}
+
 // A kill reaches a run wherever it stands.
 func TestKillInEachState(t *testing.T) {
 	inWorld(t, func(w *world) {
