@@ -168,6 +168,12 @@ func (p *part) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.Ready(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = nil
+		}
+		return errors.Join(err, s.Close())
+	}
 	p.mu.Lock()
 	p.running = s
 	p.mu.Unlock()

@@ -16,9 +16,9 @@ func (s *Server) apply(ctx context.Context, docs job.Documents) ([]master.Applie
 	return s.master.ApplyDocuments(ctx, docs, master.ApplyOptions{})
 }
 
-// ready waits until the server can do what it is for: a master's view is whole, and a node has joined. Where there are
+// Ready waits until the server can do what it is for: a master's view is whole, and a node has joined. Where there are
 // both, the node is part of the view: what is applied then knows where it runs.
-func (s *Server) ready(ctx context.Context) error {
+func (s *Server) Ready(ctx context.Context) error {
 	t := time.NewTicker(2 * time.Millisecond)
 	defer t.Stop()
 	for {

@@ -17,7 +17,7 @@ func BenchmarkOneOff(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.ready(ctx); err != nil {
+	if err := s.Ready(ctx); err != nil {
 		b.Fatal(err)
 	}
 	if _, err := s.apply(ctx, job.Documents{Tasks: []job.Task{{Name: "true", Command: job.Args("/bin/true"), Overlap: job.OverlapAllow, Concurrency: 1000}}}); err != nil {

@@ -45,7 +45,7 @@ func boot(t *testing.T, cfg ServerConfig) (*Server, *log) {
 	t.Cleanup(func() { _ = s.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := s.ready(ctx); err != nil {
+	if err := s.Ready(ctx); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return s, out

@@ -154,7 +154,7 @@ func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) (err error
 	}
 	running.Store(s)
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.ready(ctx); err != nil {
+	if err := s.Ready(ctx); err != nil {
 		return err
 	}
 	if docs.Len() > 0 {
