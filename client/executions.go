@@ -68,7 +68,7 @@ type StepView struct {
 // StepRun is a run of a step: its record has the same id.
 type StepRun struct {
 	Run     job.RunID       `json:"run"`
-	State   string          `json:"state"` // open, asked, or an outcome
+	State   string          `json:"state"`          // open, asked, or an outcome
 	Node    job.NodeID      `json:"node,omitempty"` // of a common task; of the others the record has it
 	Item    json.RawMessage `json:"item,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`

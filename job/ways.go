@@ -57,9 +57,9 @@ type SSH struct {
 	Port int    `json:"port,omitempty"` // default 22
 	User string `json:"user,omitempty"` // default: whom the agent runs as
 	// One of these says how to log in.
-	Key      *SecretRef `json:"key,omitempty"`      // a private key
-	Agent    bool       `json:"agent,omitempty"`    // the ssh-agent of the node's agent
-	Password *SecretRef `json:"password,omitempty"` //nolint:gosec // the name of one
+	Key      *SecretRef `json:"key,omitempty"`   // a private key
+	Agent    bool       `json:"agent,omitempty"` // the ssh-agent of the node's agent
+	Password *SecretRef `json:"password,omitempty"`
 	// One of these says which keys the host may have; neither: the known_hosts of whom the agent runs as, and
 	// /etc/ssh/ssh_known_hosts.
 	KnownHosts string `json:"known_hosts,omitempty"` // a path on the node

@@ -98,7 +98,7 @@ func (t *Task) checkInput(f *Faults, prefix string) {
 var ownHeaders = []string{"Connection", "Content-Length", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Accept-Encoding"}
 
 func (h *HTTP) check(f *Faults, prefix string) {
-	if h.Method != "" && (!isToken(h.Method) || strings.ToUpper(h.Method) != h.Method || h.Method == "CONNECT") {
+	if h.Method != "" && (!isToken(h.Method) || strings.ToUpper(h.Method) != h.Method || strings.EqualFold(h.Method, "connect")) {
 		f.AddHint(prefix+"method", "want GET, POST, PUT, PATCH, DELETE, HEAD or another word in capitals", "method %q is not possible", h.Method)
 	}
 	checkText(f, prefix+"url", h.URL, maxURL)

@@ -60,7 +60,7 @@ func TestGroupsOverTheWire(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := c.Executions(ctx, client.ExecutionFilter{Status: "runing"}); err == nil || !strings.Contains(err.Error(), `did you mean running`) && !strings.Contains(err.Error(), "running") {
+	if _, err := c.Executions(ctx, client.ExecutionFilter{Status: "run"}); err == nil || !strings.Contains(err.Error(), `did you mean running`) && !strings.Contains(err.Error(), "running") {
 		t.Errorf("a status that there is not: %v", err)
 	}
 	if _, err := c.RunGroup(ctx, client.GroupRequest{Group: "g", Params: map[string]string{"A": strings.Repeat("x", 40<<10)}}); job.CodeOf(err) != job.CodeInvalid {

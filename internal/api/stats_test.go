@@ -18,9 +18,9 @@ func TestStatsAndSearch(t *testing.T) {
 	}
 	defer c.Close()
 	for _, r := range []job.ExecutionRecord{
-		job.ExecutionRecord{ID: "a", Group: "g", Name: "x", Node: "n1", Outcome: job.Success, Output: "12 files"},
-		job.ExecutionRecord{ID: "b", Group: "g", Name: "x", Node: "n2", Outcome: job.Failed, Reason: "refused"},
-		job.ExecutionRecord{ID: "c", Group: "g", Name: "y", Node: "n2", Outcome: job.Success},
+		{ID: "a", Group: "g", Name: "x", Node: "n1", Outcome: job.Success, Output: "12 files"},
+		{ID: "b", Group: "g", Name: "x", Node: "n2", Outcome: job.Failed, Reason: "refused"},
+		{ID: "c", Group: "g", Name: "y", Node: "n2", Outcome: job.Success},
 	} {
 		f.master.Add(r)
 	}

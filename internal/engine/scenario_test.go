@@ -387,7 +387,9 @@ func (s *scenario) show(what, name string) {
 			s.say("%s", line)
 		}
 	case "show waiting":
-		for _, r := range slices.SortedFunc(maps.Values(w.waiting), func(a, b *job.Waiting) int { return strings.Compare(w.runName(string(a.Run)), w.runName(string(b.Run))) }) {
+		for _, r := range slices.SortedFunc(maps.Values(w.waiting), func(a, b *job.Waiting) int {
+			return strings.Compare(w.runName(string(a.Run)), w.runName(string(b.Run)))
+		}) {
 			s.say("%s: %s on %q waits for %s", w.runName(string(r.Run)), r.Ref(), r.Node, strings.Join(w.leader().WaitsFor(r, w.now), " and "))
 		}
 	case "show dispatches":

@@ -48,7 +48,7 @@ func TestOutages(t *testing.T) {
 	eventually(t, 30*time.Second, "a master says that history is away", func() error {
 		said, err := readyz(m.addrs["m1"])
 		if err != nil || said[:3] != fmt.Sprint(http.StatusServiceUnavailable) {
-			return fmt.Errorf("%s, %v", said, err)
+			return fmt.Errorf("%s, %w", said, err)
 		}
 		return nil
 	})
@@ -94,7 +94,7 @@ func TestOutages(t *testing.T) {
 	eventually(t, time.Minute, "all of them are alive", func() error {
 		list, err := c.Processes(t.Context(), client.JobFilter{Task: "gated"})
 		if err != nil || len(list) != many {
-			return fmt.Errorf("%d are, %v", len(list), err)
+			return fmt.Errorf("%d are, %w", len(list), err)
 		}
 		return nil
 	})

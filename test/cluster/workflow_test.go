@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,7 +35,7 @@ func TestMastersDieDuringAFanOut(t *testing.T) {
 		all, err := c.Masters(t.Context())
 		nodes, err2 := c.Nodes(t.Context())
 		if err != nil || err2 != nil || len(all) != 2 || len(nodes) != 2 {
-			return fmt.Errorf("%d masters, %d nodes, %v, %v", len(all), len(nodes), err, err2)
+			return fmt.Errorf("%d masters, %d nodes, %w", len(all), len(nodes), errors.Join(err, err2))
 		}
 		return nil
 	})
@@ -113,7 +114,7 @@ func TestMastersDieDuringAFanOut(t *testing.T) {
 	}
 	eventually(t, 3*time.Minute, "a thousand items have run", func() error {
 		if v, err = c.Execution(t.Context(), v.ID); err != nil || !v.Ended() {
-			return fmt.Errorf("%v", err)
+			return fmt.Errorf("the executions: %w", err)
 		}
 		return nil
 	})

@@ -39,7 +39,7 @@ func ping(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 2 {
 		body = args[2]
 	}
-	resp, err := http.Post(address+args[1], "text/plain", strings.NewReader(body)) //nolint:noctx // a script has its own end
+	resp, err := http.Post(address+args[1], "text/plain", strings.NewReader(body))
 	ts.Check(err)
 	defer resp.Body.Close()
 	if (resp.StatusCode == http.StatusOK) == neg {
