@@ -264,7 +264,9 @@ func TestOneKeyOfTwoMasters(t *testing.T) { // ancestor 18, ancestor 49
 		n2.works()
 		a.apply(task("a", "", func(t *job.Task) { t.Kind = "interval" }))
 		ref := job.Ref("", "a")
-		w.until("both know the task", func() bool { v, err := b.Task(w.ctx, ref); return err == nil && v != nil })
+		for _, m := range []*life{a, b} {
+			w.until("both know the task and where it is", func() bool { v, err := m.Task(w.ctx, ref); return err == nil && v != nil && len(v.Nodes) == 2 })
+		}
 		for i := range 20 {
 			var wg sync.WaitGroup
 			runs := make([]job.RunID, 2)

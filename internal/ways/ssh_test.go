@@ -94,21 +94,21 @@ func TestWhatARemoteCommandIsGiven(t *testing.T) {
 	if x.Outcome != job.Failed || x.ExitCode == nil || *x.ExitCode != 3 || !strings.Contains(x.Reason, "exit status 3 on 127.0.0.1") {
 		t.Fatalf("%+v", x)
 	}
-	if head := "it's \"$x\"\n2|run1|" + dir + "\nin\x00\xff"; !strings.HasPrefix(string(x.Output), head) {
-		t.Errorf("%q, want %q", x.Output[:min(len(x.Output), 200)], head)
-	}
 	if want := int64(len("it's \"$x\"\n2|run1|"+dir+"\n") + 200_000 + len("warn\n")); x.OutputBytes != want {
 		t.Errorf("%d bytes, want %d", x.OutputBytes, want)
 	}
-	found := false
+	of := map[job.Stream]string{} // which of them is read first is no promise
 	for i, p := range x.OutputParts {
 		end := len(x.Output)
 		if i+1 < len(x.OutputParts) {
 			end = x.OutputParts[i+1].At
 		}
-		found = found || p.Stream == job.Stderr && string(x.Output[p.At:end]) == "warn\n"
+		of[p.Stream] += string(x.Output[p.At:end])
 	}
-	if !found {
+	if head := "it's \"$x\"\n2|run1|" + dir + "\nin\x00\xff"; !strings.HasPrefix(of[job.Stdout], head) {
+		t.Errorf("%q, want %q", of[job.Stdout][:min(len(of[job.Stdout]), 200)], head)
+	}
+	if of[job.Stderr] != "warn\n" {
 		t.Errorf("stderr is not told apart: %v", x.OutputParts)
 	}
 	e = s.exec("pwd")
