@@ -85,26 +85,10 @@ const workers = 4
 
 // bare is the loop that the others are measured against: fork, exec, capture, wait, with as many workers.
 func bare(n int) (time.Duration, error) {
-	began := time.Now()
-	var wg sync.WaitGroup
-	errs := make(chan error, workers)
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				if _, err := exec.Command("/bin/true").CombinedOutput(); err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return 0, err
-	default:
-		return time.Since(began), nil
-	}
+	return many(n, func() error {
+		_, err := exec.Command("/bin/true").CombinedOutput()
+		return err
+	})
 }
 
 // oneOff measures runs that are asked for over the API until they are durable in history, against the bare loop.
