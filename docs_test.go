@@ -88,12 +88,12 @@ func TestLinks(t *testing.T) {
 func TestTaskFilesInDocs(t *testing.T) {
 	t.Parallel()
 	found := 0
-	for _, doc := range []string{"docs/runs.md", "docs/node.md"} {
+	for _, doc := range []string{"docs/runs.md", "docs/node.md", "docs/tasks.md", "docs/notifications.md", "docs/workflows.md"} {
 		text, err := os.ReadFile(doc)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile("(?s)```yaml\n(tasks:.*?)```").FindAllSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile("(?s)```yaml\n((?:tasks|templates|groups|receivers|monitors):.*?)```").FindAllSubmatch(text, -1) {
 			found++
 			if _, err := job.ReadDocuments(doc, m[1]); err != nil {
 				t.Errorf("%v\n%s", err, m[1])
