@@ -38,20 +38,21 @@ type execution struct {
 	now    chan struct{}       // closed to end the grace
 	tied   bool
 
-	mu    sync.Mutex
-	pidfd int
-	outs  [2]source
-	out   output
-	said  job.LastObject // of the stream that the result is from
-	log   *logged        // nil: there is none yet
-	timer *time.Timer
-	tick  *time.Timer
-	news  *news       // nil: nobody asked for progress
-	cause string      // who or what ended it from outside; empty: nobody
-	over  job.Outcome // what that makes of it
-	ended bool
-	ticks uint64
-	exit  job.Exit
+	mu     sync.Mutex
+	pidfd  int
+	outs   [2]source
+	out    output
+	said   job.LastObject // of the stream that the result is from
+	log    *logged        // nil: there is none yet
+	timer  *time.Timer
+	tick   *time.Timer
+	news   *news       // nil: nobody asked for progress
+	cause  string      // who or what ended it from outside; empty: nobody
+	over   job.Outcome // what that makes of it
+	ended  bool
+	reaped time.Time // the end, by which everything that is still to be read was written; zero: not yet
+	ticks  uint64
+	exit   job.Exit
 }
 
 // source is the reading end of a pipe of an execution.
@@ -148,7 +149,10 @@ func (s *source) read(buf []byte) {
 
 // take keeps what was read. x.mu is held.
 func (s *source) take(p []byte) {
-	x, now := s.x, time.Now()
+	x, now := s.x, s.x.reaped
+	if now.IsZero() {
+		now = time.Now()
+	}
 	if x.log == nil && (x.out.full(len(p)) || x.out.parts.full()) {
 		x.publish() // while all of it is still there
 	}
@@ -242,6 +246,7 @@ func (x *execution) reap(buf []byte, options int) bool {
 		return false
 	}
 	end := time.Now()
+	x.reaped = end
 	x.ended = true
 	if x.timer != nil {
 		x.timer.Stop()
