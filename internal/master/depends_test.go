@@ -3,6 +3,7 @@ package master_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -169,8 +170,11 @@ func TestDependenciesThroughDeaths(t *testing.T) {
 						}
 						return nil
 					})
-					other := b
-					other.run("mount")
+					w.until("the other one knows where it is bound", func() bool {
+						l, err := b.Tasks(w.ctx, "", "")
+						return err == nil && len(l) == 3 && !slices.ContainsFunc(l, func(t master.TaskView) bool { return len(t.Nodes) == 0 })
+					})
+					b.run("mount")
 					recs := w.recorded(3)
 					for _, r := range recs {
 						if r.Outcome != job.Success {
