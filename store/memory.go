@@ -23,7 +23,7 @@ type MemoryOptions struct {
 
 // Memory is an etcd in memory, for tests: one state with revisions, history, leases and watches, and any number of
 // clients, each a [Store] of its own. It can be made to fail: see [Memory.OnCall], [Memory.Cut],
-// [Memory.Expire], [Memory.Compact], [Memory.SetAlarm].
+// [Memory.Expire], [Memory.Compact], [Memory.SetAlarm], [Memory.OnTell], [Call.Later].
 type Memory struct {
 	opts MemoryOptions
 
@@ -40,7 +40,10 @@ type Memory struct {
 	watchers   watchers
 	alarm      string
 	cut        map[string]bool
+	held       map[string]chan struct{} // clients whose watches are held; closed when they are not any more
 	onCall     func(context.Context, Call) error
+	onTell     func(context.Context, Told) error
+	tampered   *Tampering
 	closed     bool
 }
 
@@ -63,6 +66,9 @@ type Call struct {
 	Keys   []string // with their prefix; of a transaction all that it may write
 	After  bool     // it has been done; an error now is a lost answer
 	Err    error    // of what has been done
+	// Later has a transaction carried out after a time, whatever the client hears meanwhile: a request that comes late, or once more.
+	// What comes of it nobody hears. It is nil where nothing is written.
+	Later func(time.Duration)
 }
 
 // ErrCut is the error of a client that is cut off, and a fit one for [Memory.OnCall] to return.

@@ -73,8 +73,9 @@ func (c *memoryClient) Range(ctx context.Context, r request) (got *rangeResult, 
 func (c *memoryClient) Txn(ctx context.Context, t *txn) (done *txnResult, err error) {
 	what := Call{Op: "txn"}
 	written(t, func(r *request) { what.Keys = append(what.Keys, r.key) })
+	what.Later = c.later(t)
 	err = c.call(ctx, what, func() error {
-		done, err = c.m.txn(t)
+		done, err = c.m.txn(c.m.tampered.with(c.name, t))
 		return err
 	})
 	if err != nil {

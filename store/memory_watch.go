@@ -19,6 +19,7 @@ type watchers struct {
 type watcher struct {
 	owner    *memoryClient
 	client   string
+	stream   string
 	key, end string
 	from     int64 // nothing before this revision is told
 
@@ -49,7 +50,13 @@ func (w *watcher) run(ctx context.Context, out chan<- watchResult) {
 		batch := w.waiting
 		w.waiting = nil
 		w.mu.Unlock()
+		if len(batch) > 0 && !w.owner.m.awaitWatches(ctx, w.client) {
+			return
+		}
 		for _, r := range batch {
+			if err := w.owner.told(ctx, w, r); err != nil {
+				r = watchResult{err: err}
+			}
 			select {
 			case out <- r:
 			case <-ctx.Done():
@@ -155,7 +162,7 @@ func (w *watcher) covers(key string) bool {
 }
 
 func (c *memoryClient) Watch(ctx context.Context, key, end string, rev int64) <-chan watchResult {
-	w := &watcher{owner: c, client: c.name, key: key, end: end, from: rev, wake: make(chan struct{}, 1)}
+	w := &watcher{owner: c, client: c.name, stream: streamOf(ctx), key: key, end: end, from: rev, wake: make(chan struct{}, 1)}
 	err := c.call(ctx, Call{Op: "watch", Keys: []string{key}}, func() error {
 		if rev > 0 && rev < c.m.compacted {
 			return errCompacted

@@ -37,6 +37,8 @@ type Options struct {
 	// Leftover ends a process that an earlier life of the agent started, if it is still the same one.
 	Leftover func(p *job.Process) error
 	Now      func() time.Time // default time.Now
+	// Segment makes a file of the spool, which must not be there yet; nil: on the disk.
+	Segment func(path string) (SpoolFile, error)
 	// SinceBoot is the boot-time clock, by which tied executions end: it goes on while the machine is suspended.
 	SinceBoot func() time.Duration
 }
@@ -94,7 +96,10 @@ func New(o Options) (*Agent, error) {
 	if o.Leftover == nil {
 		o.Leftover = func(*job.Process) error { return nil }
 	}
-	sp, err := openSpool(filepath.Join(o.Dir, "spool"))
+	if o.Segment == nil {
+		o.Segment = createSegment
+	}
+	sp, err := openSpoolWith(filepath.Join(o.Dir, "spool"), o.Segment)
 	if err != nil {
 		return nil, err
 	}

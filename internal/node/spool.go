@@ -74,11 +74,7 @@ const (
 	maxCachedBytes = 16 << 20
 )
 
-// openSpool opens the log in dir, or begins one. It does so also where the disk is full.
-func openSpool(dir string) (*spool, error) {
-	return openSpoolWith(dir, createSegment)
-}
-
+// openSpoolWith opens the log in dir, or begins one. It does so also where the disk is full. create makes its segments.
 func openSpoolWith(dir string, create func(path string) (logFile, error)) (*spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)

@@ -18,11 +18,13 @@ import (
 // The log is a row of segments, 00000001.log and so on. A new one begins with the cursors and the open runs; an old one
 // is removed when all its records are handed over.
 
-// logFile is a segment that is written to.
-type logFile interface {
+// SpoolFile is a segment that is written to.
+type SpoolFile interface {
 	io.WriteCloser
 	Sync() error
 }
+
+type logFile = SpoolFile
 
 const (
 	segmentSize = 16 << 20

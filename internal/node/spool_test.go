@@ -37,6 +37,8 @@ func openTestSpool(t testing.TB, dir string) *spool {
 	return s
 }
 
+func openSpool(dir string) (*spool, error) { return openSpoolWith(dir, createSegment) }
+
 func createUnsynced(path string) (logFile, error) {
 	f, err := createSegment(path)
 	return unsynced{f}, err

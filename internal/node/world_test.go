@@ -82,7 +82,11 @@ func (w *world) prepare(id job.NodeID, dir string, change ...func(*Options)) *li
 	}
 	w.lives++
 	l := &life{w: w, runner: &doubleRunner{}, client: string(id) + "#" + string(rune('0'+w.lives%10)), done: make(chan struct{})}
-	o := Options{ID: id, Dir: dir, Store: w.mem.Client(l.client), Runner: l.runner, BootID: "boot", SinceBoot: func() time.Duration { return time.Since(epoch) }, Logger: slog.New(slog.DiscardHandler)}
+	segment := func(path string) (SpoolFile, error) {
+		f, err := createSegment(path)
+		return unsynced{f}, err
+	}
+	o := Options{ID: id, Dir: dir, Store: w.mem.Client(l.client), Runner: l.runner, BootID: "boot", Segment: segment, SinceBoot: func() time.Duration { return time.Since(epoch) }, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&o)
 	}
@@ -90,13 +94,6 @@ func (w *world) prepare(id job.NodeID, dir string, change ...func(*Options)) *li
 	if err != nil {
 		w.Fatal(err)
 	}
-	a.spool.mu.Lock()
-	a.spool.file = unsynced{a.spool.file}
-	a.spool.create = func(path string) (logFile, error) {
-		f, err := createSegment(path)
-		return unsynced{f}, err
-	}
-	a.spool.mu.Unlock()
 	l.Agent = a
 	w.all = append(w.all, l)
 	return l
