@@ -271,6 +271,10 @@ func (e *etcd) Watch(ctx context.Context, key, end string, rev int64) <-chan wat
 	return out
 }
 
+func (e *etcd) Progress(ctx context.Context) error {
+	return answered(e.c.RequestProgress(clientv3.WithRequireLeader(ctx)))
+}
+
 func (e *etcd) Grant(ctx context.Context, seconds int64) (id, granted int64, err error) {
 	resp, err := e.lease.LeaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{TTL: seconds})
 	if err != nil {

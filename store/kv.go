@@ -19,6 +19,9 @@ type kv interface {
 	// Watch streams the changes of [key, end) from a revision on. All changes of one revision come in one
 	// result. The channel is closed after a result with an error, and when ctx ends.
 	Watch(ctx context.Context, key, end string, rev int64) <-chan watchResult
+	// Progress asks that the watches of a context's stream (see onStream) tell how far they are. They do so only when all of them are
+	// that far; who needs to know asks again.
+	Progress(ctx context.Context) error
 	// Grant makes a lease of so many seconds; etcd may make it longer.
 	Grant(ctx context.Context, seconds int64) (id, granted int64, err error)
 	// KeepAlive renews a lease once.

@@ -6,7 +6,7 @@ type queue[T any] struct {
 	slots []slot[T]
 	first int            // the position of slots[0]; positions only grow
 	at    map[string]int // key to the position of its event
-	mark  int            // the position after the last mark (Synced)
+	mark  int            // the position after the last mark (Synced, Reached)
 	live  int            // events in slots
 	taken int            // how many slots the last head covered
 }
@@ -27,7 +27,7 @@ func (q *queue[T]) push(e Event[T], fresh bool) {
 	if q.at == nil {
 		q.at = map[string]int{}
 	}
-	if e.Type == Synced {
+	if e.Type.mark() {
 		q.append(slot[T]{Event: e})
 		q.mark = q.first + len(q.slots)
 		return
@@ -74,7 +74,7 @@ func (q *queue[T]) compact() {
 		if s.dead {
 			continue
 		}
-		if s.Type != Synced {
+		if !s.Type.mark() {
 			q.at[s.Key] = q.first + len(kept)
 		}
 		kept = append(kept, s)
@@ -114,7 +114,7 @@ func (q *queue[T]) sent() {
 			continue
 		}
 		q.live--
-		if s.Type != Synced {
+		if !s.Type.mark() {
 			delete(q.at, s.Key)
 		}
 	}

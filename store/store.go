@@ -85,10 +85,20 @@ var errClosed error = job.Errorf(job.CodeUnavailable, "the store is closed")
 
 // Ping tells whether etcd answers, and not from memory: a majority of its members must agree.
 func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.Revision(ctx)
+	return err
+}
+
+// Revision is that of etcd's newest change, as a majority of its members knows it now: whatever anybody was told is
+// written has none that is later.
+func (s *Store) Revision(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	_, err := s.kv.Range(ctx, request{key: s.prefix + leaderKey, keysOnly: true})
-	return coded(err, "reach etcd")
+	r, err := s.kv.Range(ctx, request{key: s.prefix + leaderKey, keysOnly: true})
+	if err != nil {
+		return 0, coded(err, "reach etcd")
+	}
+	return r.rev, nil
 }
 
 // Alarm is the alarm that etcd has raised, such as NOSPACE when its quota is used up; empty: none.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,10 +27,15 @@ const (
 	// Unreadable: the key's document cannot be read; Err says why. It is left alone. What was told of the key
 	// before does not stand there any more.
 	Unreadable
+	// Reached: everything up to Revision has been told. It comes only to who asked for it, see [Watch.Reach].
+	Reached
 )
 
+// mark tells whether the event is of no key, but says something of all that was told before it.
+func (t EventType) mark() bool { return t == Synced || t == Reached }
+
 func (t EventType) String() string {
-	return [...]string{"?", "put", "delete", "synced", "unreadable"}[max(0, min(int(t), 4))]
+	return [...]string{"?", "put", "delete", "synced", "unreadable", "reached"}[max(0, min(int(t), 5))]
 }
 
 // Event is one change. Values may be shared with other receivers and must not be changed.
@@ -53,6 +60,11 @@ type Watch[T any] struct {
 	known    map[string]seen[T] // what has been queued for the receiver
 	queue    queue[T]
 	rev      int64 // everything up to it has been queued
+
+	apart  bool          // it has a stream of its own
+	wanted atomic.Int64  // the latest revision of which somebody wants to know that everything up to it was told
+	asked  chan struct{} // capacity 1: wanted has grown
+	marked int64         // that of the last mark in the queue
 }
 
 // seen is what a watch remembers of a key.
@@ -69,7 +81,18 @@ type seen[T any] struct {
 // A receiver that is slow misses intermediate versions of a key, never the last one, and a key that came and went
 // before it looked. What waits for it is no more than one event a key.
 func (c *Collection[T]) Watch(ctx context.Context, prefix ...string) *Watch[T] {
-	w := &Watch[T]{out: make(chan []Event[T]), c: c, prefix: prefix, known: map[string]seen[T]{}}
+	return c.watch(ctx, false, prefix)
+}
+
+// WatchApart is Watch for who must know at times how far it is: [Watch.Reach]. It costs etcd a stream of its own.
+func (c *Collection[T]) WatchApart(ctx context.Context, prefix ...string) *Watch[T] {
+	return c.watch(ctx, true, prefix)
+}
+
+func (c *Collection[T]) watch(ctx context.Context, apart bool, prefix []string) *Watch[T] {
+	w := &Watch[T]{
+		out: make(chan []Event[T]), c: c, prefix: prefix, known: map[string]seen[T]{}, apart: apart, asked: make(chan struct{}, 1),
+	}
 	key, end, err := c.k.span(prefix...)
 	if err != nil {
 		// A name that is none names nothing: there is nothing to tell, now or later.
@@ -77,6 +100,9 @@ func (c *Collection[T]) Watch(ctx context.Context, prefix ...string) *Watch[T] {
 		w.queue.push(Event[T]{Type: Synced}, false)
 	}
 	w.key, w.end = c.s.full(key), c.s.full(end)
+	if apart {
+		ctx = onStream(ctx)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(c.s.ctx, cancel)
 	if !c.s.spawn(func() {
@@ -100,6 +126,37 @@ func (c *Collection[T]) Watch(ctx context.Context, prefix ...string) *Watch[T] {
 // Events gives the changes in batches, in the order in which they happened. It is closed when the watch's
 // context ends.
 func (w *Watch[T]) Events() <-chan []Event[T] { return w.out }
+
+// Reach asks for an event [Reached], or [Synced], as soon as everything up to a revision has been told; where it has been, there may be
+// none. It does not wait. While etcd is away nothing comes. The watch must be one of [Collection.WatchApart].
+func (w *Watch[T]) Reach(rev int64) {
+	for {
+		old := w.wanted.Load()
+		if rev <= old {
+			return
+		}
+		if w.wanted.CompareAndSwap(old, rev) {
+			break
+		}
+	}
+	select {
+	case w.asked <- struct{}{}:
+	default:
+	}
+}
+
+// reached queues the mark that somebody waits for, or tells that it is still to come.
+func (w *Watch[T]) reached() bool {
+	wanted := w.wanted.Load()
+	if wanted > w.rev {
+		return false
+	}
+	if wanted > w.marked {
+		w.marked = w.rev
+		w.queue.push(Event[T]{Type: Reached, Revision: w.rev}, false)
+	}
+	return true
+}
 
 // run lists and streams until ctx ends.
 func (w *Watch[T]) run(ctx context.Context) {
@@ -184,18 +241,40 @@ func (w *Watch[T]) list(ctx context.Context) error {
 			w.delete(key, rev)
 		}
 	}
-	w.rev = rev
+	w.rev, w.marked = rev, rev
 	w.queue.push(Event[T]{Type: Synced, Revision: rev}, false)
 	return nil
 }
 
+// askEvery is how long a watch waits to be told how far it is before it asks again.
+const askEvery = 50 * time.Millisecond
+
 // stream queues and hands out changes until there is an error, or, with none, until it is time to list again.
 func (w *Watch[T]) stream(ctx context.Context) (progress bool, err error) {
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	in := w.c.s.kv.Watch(ctx, w.key, w.end, w.rev+1)
 	relist := time.NewTimer(w.c.s.relist + rand.N(w.c.s.relist/10+1))
 	defer relist.Stop()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	free := make(chan struct{}, 1) // holds one while etcd is being asked, which may take as long as it is away
+	ask := func() {
+		if w.reached() {
+			return
+		}
+		again.Reset(askEvery)
+		select {
+		case free <- struct{}{}:
+			asking.Go(func() {
+				defer func() { <-free }()
+				_ = w.c.s.kv.Progress(ctx) // it is asked again
+			})
+		default:
+		}
+	}
 	for {
 		out, batch := w.offer()
 		select {
@@ -210,6 +289,11 @@ func (w *Watch[T]) stream(ctx context.Context) (progress bool, err error) {
 			}
 			progress = true
 			w.apply(r)
+			w.reached()
+		case <-w.asked:
+			ask()
+		case <-again.C:
+			ask()
 		case <-relist.C:
 			return true, nil
 		case <-ctx.Done():

@@ -26,6 +26,9 @@ type (
 // Backfill asks for the instants of a range, each once: the leader works them off. What has succeeded is left out
 // unless it is forced, and so is what the same key has asked for before.
 func (m *Master) Backfill(ctx context.Context, r BackfillRequest) (BackfillAnswer, error) {
+	if err := m.view.catchUp(ctx); err != nil { // what runs is the task as it is now
+		return BackfillAnswer{}, err
+	}
 	b, err := m.newBackfill(r)
 	if err != nil {
 		return BackfillAnswer{}, err

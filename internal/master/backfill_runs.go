@@ -144,7 +144,11 @@ func (m *Master) Backfills(_ context.Context, group, name string) ([]BackfillVie
 }
 
 // BackfillState tells how far a backfill came.
-func (m *Master) BackfillState(_ context.Context, id string) (*BackfillView, error) {
+func (m *Master) BackfillState(ctx context.Context, id string) (*BackfillView, error) {
+	return surely(ctx, m, func() (*BackfillView, error) { return m.backfillState(id) })
+}
+
+func (m *Master) backfillState(id string) (*BackfillView, error) {
 	b, err := m.backfill(id)
 	if err != nil {
 		return nil, err
@@ -203,7 +207,7 @@ func (m *Master) backfillView(b *job.Backfill) BackfillView {
 // CancelBackfill ends a backfill: no more runs are asked for, and those that have not started won't. With kill, those
 // that are alive are ended too. One that has finished is forgotten.
 func (m *Master) CancelBackfill(ctx context.Context, id, by string, kill bool) (*BackfillView, error) {
-	known, err := m.backfill(id)
+	known, err := surely(ctx, m, func() (*job.Backfill, error) { return m.backfill(id) })
 	if err != nil {
 		return nil, err
 	}

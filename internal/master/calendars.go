@@ -30,7 +30,11 @@ func (v *view) calendarView(name string) CalendarView {
 }
 
 // Calendar shows one calendar.
-func (m *Master) Calendar(_ context.Context, name string) (*CalendarView, error) {
+func (m *Master) Calendar(ctx context.Context, name string) (*CalendarView, error) {
+	return surely(ctx, m, func() (*CalendarView, error) { return m.calendar(ctx, name) })
+}
+
+func (m *Master) calendar(_ context.Context, name string) (*CalendarView, error) {
 	var c *CalendarView
 	m.view.with(func() {
 		if m.view.calendars[name] != nil {

@@ -33,6 +33,12 @@ func (m *Master) Exec(ctx context.Context, r client.ExecRequest) (RunAnswer, err
 		return RunAnswer{}, err
 	}
 	on, answer, err := m.execNodes(&r)
+	if len(answer.NotRun) > 0 || job.CodeOf(err) == job.CodeUnavailable {
+		if err := m.view.catchUp(ctx); err != nil {
+			return RunAnswer{}, err
+		}
+		on, answer, err = m.execNodes(&r)
+	}
 	if err != nil {
 		return answer, err
 	}

@@ -19,6 +19,9 @@ func (m *Master) RunGroup(ctx context.Context, r GroupRequest) (*ExecutionView, 
 	if err := job.CheckName("group", r.Group); err != nil {
 		return nil, err
 	}
+	if err := m.view.catchUp(ctx); err != nil { // what runs are the tasks as they are now
+		return nil, err
+	}
 	fresh := r.Key == ""
 	if fresh {
 		id, err := uuid.NewV7()

@@ -140,6 +140,10 @@ func compareText(a, b string) int {
 
 // GroupOf shows one group.
 func (m *Master) GroupOf(ctx context.Context, name string) (*GroupView, error) {
+	return surely(ctx, m, func() (*GroupView, error) { return m.groupOf(ctx, name) })
+}
+
+func (m *Master) groupOf(ctx context.Context, name string) (*GroupView, error) {
 	views, err := m.GroupViews(ctx)
 	if err != nil {
 		return nil, err

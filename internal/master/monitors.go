@@ -149,9 +149,9 @@ func errNoMonitor() error { return job.Errorf(job.CodeNotFound, "there is no mon
 // Ping takes a ping of a watched job. What it settles goes to history as the records of nodes do: so any master takes it, also while history
 // is away. An unknown key is [job.CodeNotFound].
 func (m *Master) Ping(ctx context.Context, key string, p job.Ping) error {
-	name := m.pinger(key)
-	if name == "" {
-		return errNoMonitor()
+	name, err := surely(ctx, m, func() (string, error) { return m.pinger(key), m.CheckPing(key) })
+	if err != nil {
+		return err
 	}
 	for range 20 {
 		s, err := m.store().Pings().Get(ctx, name)

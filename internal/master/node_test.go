@@ -30,6 +30,16 @@ type agent struct {
 // node registers a node that is online and runs nothing by itself, and waits until every master sees it.
 func (w *world) node(id job.NodeID, labels ...string) *agent {
 	w.t.Helper()
+	a := w.nodeSeenBy(id, nil, labels...)
+	for _, m := range w.masters {
+		w.until(m.name+" sees "+string(id), func() bool { n, err := m.Node(w.ctx, id); return err == nil && n.Online })
+	}
+	return a
+}
+
+// nodeSeenBy is node, and waits until one master sees it; nil: for none.
+func (w *world) nodeSeenBy(id job.NodeID, m *life, labels ...string) *agent {
+	w.t.Helper()
 	n := &job.Node{ID: id, Labels: map[string]string{}, CreatedAt: time.Now()}
 	for _, l := range labels {
 		n.Labels[l] = "yes"
@@ -40,7 +50,7 @@ func (w *world) node(id job.NodeID, labels ...string) *agent {
 	a := &agent{w: w, id: id, st: w.mem.Client(string(id)), starts: map[job.RunID]int{}, result: map[string]job.Result{}}
 	a.join("s1")
 	w.t.Cleanup(func() { _ = a.st.Close() })
-	for _, m := range w.masters {
+	if m != nil {
 		w.until(m.name+" sees "+string(id), func() bool { n, err := m.Node(w.ctx, id); return err == nil && n.Online })
 	}
 	return a

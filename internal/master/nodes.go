@@ -39,7 +39,11 @@ func (v *view) nodeView(id job.NodeID, running map[job.NodeID]int) NodeView {
 }
 
 // Node shows one node.
-func (m *Master) Node(_ context.Context, id job.NodeID) (*NodeView, error) {
+func (m *Master) Node(ctx context.Context, id job.NodeID) (*NodeView, error) {
+	return surely(ctx, m, func() (*NodeView, error) { return m.node(ctx, id) })
+}
+
+func (m *Master) node(_ context.Context, id job.NodeID) (*NodeView, error) {
 	var n NodeView
 	var names []string
 	found := false
@@ -126,6 +130,14 @@ func (m *Master) DeleteNode(ctx context.Context, id job.NodeID) error {
 	n, err := m.Node(ctx, id)
 	if err != nil {
 		return err
+	}
+	if n.Online {
+		if err := m.view.catchUp(ctx); err != nil {
+			return err
+		}
+		if n, err = m.Node(ctx, id); err != nil {
+			return err
+		}
 	}
 	if n.Online {
 		return job.Errorf(job.CodeConflict, "node %s is online", id).WithHint("stop its agent first")

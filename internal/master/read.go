@@ -63,6 +63,10 @@ func (m *Master) latest(ctx context.Context, refs []job.TaskRef) (map[job.TaskRe
 
 // Task shows one task, where it is and why not elsewhere, and what history sums up of it.
 func (m *Master) Task(ctx context.Context, ref job.TaskRef) (*TaskView, error) {
+	return surely(ctx, m, func() (*TaskView, error) { return m.task(ctx, ref) })
+}
+
+func (m *Master) task(ctx context.Context, ref job.TaskRef) (*TaskView, error) {
 	views, err := m.Tasks(ctx, ref.Group, ref.Name)
 	if err != nil {
 		return nil, err

@@ -29,36 +29,64 @@ func (m *Master) Run(ctx context.Context, r RunRequest) (RunAnswer, error) {
 		Task: r.Task, Nodes: r.Nodes, Params: r.Params, Key: "run/" + r.Task.String() + "/" + r.Key, Trigger: job.TriggerRun,
 		Cause: r.By, Force: r.Force,
 	}
-	if err := m.checkArguments(&req); err != nil {
-		return RunAnswer{}, err
+	if given {
+		// The same may be asked of several masters at the same time: only who has seen all that was asked before may ask.
+		turn := m.turn(r.Task)
+		turn.Lock()
+		defer turn.Unlock()
 	}
-	if !given {
-		answer, _, err := m.askOnce(ctx, r, req, nil)
-		return answer, err
-	}
-	// The same may be asked of several masters at the same time: only who has seen all that was asked before may ask.
-	turn := m.turn(r.Task)
-	turn.Lock()
-	defer turn.Unlock()
-	for {
-		ticket, err := m.store().Ask(ctx, r.Task, m.ID)
-		if err != nil {
-			return RunAnswer{}, err
+	for caughtUp := false; ; caughtUp = true {
+		a := asking{m: m, r: r, req: req, caughtUp: caughtUp, before: given || caughtUp}
+		if given {
+			ticket, err := m.store().Ask(ctx, r.Task, m.ID)
+			if err != nil {
+				return RunAnswer{}, err
+			}
+			a.ticket = &ticket
 		}
-		answer, again, err := m.askOnce(ctx, r, req, &ticket)
-		if err != nil || !again {
+		answer, again, err := a.once(ctx)
+		if err != nil && !caughtUp && refusal(err) {
+			again = true
+		}
+		if !again {
 			return answer, err
 		}
-		if !sleep(ctx, rand.N(soon)) {
+		if err := m.view.catchUp(ctx); err != nil {
+			return RunAnswer{}, fmt.Errorf("run %s: %w", r.Task, err)
+		}
+		if caughtUp && !sleep(ctx, rand.N(soon)) {
 			return RunAnswer{}, ctx.Err()
 		}
 	}
 }
 
-// askOnce asks for the runs of a request that nobody has asked for yet. With a ticket, again tells that somebody else has taken a later
-// one: some of the runs may not have been asked for.
-func (m *Master) askOnce(ctx context.Context, r RunRequest, req engine.Request, ticket *store.Ticket) (answer RunAnswer, again bool, err error) {
-	if ticket != nil {
+// refusal tells whether an error may come of a view that is behind.
+func refusal(err error) bool {
+	switch job.CodeOf(err) {
+	case job.CodeNotFound, job.CodeConflict, job.CodeInvalid, job.CodeUnavailable:
+		return true
+	}
+	return false
+}
+
+// asking is one try to ask for the runs of a request.
+type asking struct {
+	m        *Master
+	r        RunRequest
+	req      engine.Request
+	ticket   *store.Ticket // nil where the request has no key that was given
+	before   bool          // some of its runs may have been asked for already
+	caughtUp bool          // the view has all that was in etcd when the request came
+}
+
+// once asks for the runs that nobody has asked for yet. again tells that some may not have been asked for: somebody else has taken a later
+// ticket, or the view is behind.
+func (a *asking) once(ctx context.Context) (answer RunAnswer, again bool, err error) {
+	m, r, req := a.m, a.r, a.req
+	if err := m.checkArguments(&req); err != nil {
+		return RunAnswer{}, false, err
+	}
+	if a.before {
 		if answer.Runs, err = m.askedBefore(ctx, &req); err != nil || len(answer.Runs) > 0 && len(req.Nodes) == 0 {
 			return answer, false, err
 		}
@@ -68,13 +96,25 @@ func (m *Master) askOnce(ctx context.Context, r RunRequest, req engine.Request, 
 		e := m.view.tasks[req.Task]
 		once = e != nil && e.Task.Mode == job.OnlyOnce && !req.Force
 	})
+	if once && !a.caughtUp {
+		return RunAnswer{}, true, nil
+	}
 	if once {
 		if err := m.learned(ctx, req.Task); err != nil {
 			return RunAnswer{}, false, err
 		}
 	}
 	var asked engine.Asked
-	m.view.with(func() { asked, err = m.view.state.Ask(req, m.Now()) })
+	var rev int64 // of the task
+	m.view.with(func() {
+		if e := m.view.tasks[req.Task]; e != nil {
+			rev = e.Revision
+		}
+		asked, err = m.view.state.Ask(req, m.Now())
+	})
+	if len(asked.NotRun) > 0 && !a.caughtUp {
+		return RunAnswer{}, true, nil
+	}
 	answer.NotRun = asked.NotRun
 	if err != nil && len(answer.Runs) == 0 {
 		return RunAnswer{}, false, m.explained(r.Task, err)
@@ -109,13 +149,14 @@ func (m *Master) askOnce(ctx context.Context, r RunRequest, req engine.Request, 
 	if len(ops) == 0 {
 		return answer, false, nil
 	}
-	if ticket != nil {
-		for i := range ops {
-			ops[i] = ops[i].WhileTicket(*ticket)
+	for i := range ops {
+		ops[i] = ops[i].WhileTask(r.Task, rev) // what runs is the task as it is now
+		if a.ticket != nil {
+			ops[i] = ops[i].WhileTicket(*a.ticket)
 		}
 	}
 	done, err := m.store().Do(ctx, ops...)
-	return answer, ticket != nil && slices.Contains(done, false), err
+	return answer, slices.Contains(done, false), err
 }
 
 // checkArguments holds what a request gives to what its task declares, and fills in the defaults.
@@ -176,6 +217,10 @@ func (m *Master) askedBefore(ctx context.Context, req *engine.Request) (runs []R
 
 // RunState says where a run stands.
 func (m *Master) RunState(ctx context.Context, id job.RunID) (*RunView, error) {
+	return surely(ctx, m, func() (*RunView, error) { return m.runState(ctx, id) })
+}
+
+func (m *Master) runState(ctx context.Context, id job.RunID) (*RunView, error) {
 	v := &RunView{Run: id}
 	m.view.with(func() {
 		for _, p := range m.view.processes {

@@ -47,6 +47,7 @@ type view struct {
 	bad         map[string]string // keys of documents that are left alone, and why
 	badJobs     map[string]int64  // those of jobs that can't be read, and their revision
 	unsynced    int               // collections that were not listed yet
+	trails      []*trail
 
 	changed chan struct{} // capacity 1: something for the leader
 	moved   *sync.Cond    // broadcast at each change, for who waits for one
@@ -116,14 +117,19 @@ func follow[T any](ctx context.Context, v *view, wg *sync.WaitGroup, c *store.Co
 	v.mu.Lock()
 	v.unsynced++
 	v.mu.Unlock()
-	w := c.Watch(ctx)
+	w := c.WatchApart(ctx)
+	tr := &trail{reach: w.Reach}
+	v.with(func() { v.trails = append(v.trails, tr) })
 	wg.Go(func() {
 		first := true
 		for batch := range w.Events() {
 			v.mu.Lock()
 			for _, e := range batch {
 				switch e.Type {
+				case store.Reached:
+					tr.to = max(tr.to, e.Revision)
 				case store.Synced:
+					tr.to = max(tr.to, e.Revision)
 					if first {
 						v.unsynced--
 						first = false

@@ -32,6 +32,10 @@ type inquiry struct {
 // Why tells what became of the instant of a task at a time, or of the last one before it; a zero time is now. It looks in
 // history first, then at what is under way.
 func (m *Master) Why(ctx context.Context, ref job.TaskRef, at time.Time) (*Why, error) {
+	return surely(ctx, m, func() (*Why, error) { return m.whyOf(ctx, ref, at) })
+}
+
+func (m *Master) whyOf(ctx context.Context, ref job.TaskRef, at time.Time) (*Why, error) {
 	q := &inquiry{m: m, now: m.Now().UTC()}
 	var rule *job.Rule
 	var err error
