@@ -53,6 +53,28 @@ func (d Depend) Text(group string) string {
 	return s
 }
 
+// Needs are the tasks without which the task can't begin, each once: those it depends on, and the steps of its group that it names.
+// Itself is not among them.
+func (t *Task) Needs() []TaskRef {
+	var refs []TaskRef
+	add := func(ref TaskRef) {
+		if ref != t.Ref() && !slices.Contains(refs, ref) {
+			refs = append(refs, ref)
+		}
+	}
+	for _, d := range t.Depends {
+		add(d.Ref(t.Group))
+	}
+	t.stepTexts(func(_, text string, alone bool) {
+		for _, n := range namesIn(text, alone) {
+			if n.path[0] == "steps" && len(n.path) > 1 {
+				add(Ref(t.Group, n.path[1]))
+			}
+		}
+	})
+	return refs
+}
+
 func (t *Task) checkDepends(f *Faults, prefix string) {
 	at := prefix + "depends"
 	if len(t.Depends) > maxDepends {

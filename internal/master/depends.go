@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/internal/engine"
@@ -12,49 +11,30 @@ import (
 	"github.com/rota-dev/rota/store"
 )
 
-// checkDepends looks at what tasks that are about to be written depend on, as things will stand then. paths are theirs in the request.
-func (m *Master) checkDepends(ctx context.Context, f *job.Faults, tasks []whole, path func(i int) string) error {
-	if !slices.ContainsFunc(tasks, func(t whole) bool { return len(t.Depends) > 0 }) {
-		return nil
-	}
-	entries, _, err := m.store().Tasks().List(ctx)
-	if err != nil {
-		return err
-	}
-	as := map[job.TaskRef]*job.Task{}
-	for _, e := range entries {
-		as[e.Ref()] = &e.Task
-	}
+// checkDepends looks at what tasks that are about to be written depend on; all is how the tasks will stand. path is theirs in the request.
+func checkDepends(f *job.Faults, all map[job.TaskRef]*job.Task, tasks []whole, path func(i int) string) {
 	for i := range tasks {
-		as[tasks[i].Ref()] = &tasks[i].Task
+		tasks[i].Dependencies(f, path(i), func(ref job.TaskRef) *job.Task { return all[ref] })
 	}
-	for i := range tasks {
-		tasks[i].Dependencies(f, path(i), func(ref job.TaskRef) *job.Task { return as[ref] })
-	}
-	return nil
 }
 
 // Unneeded refuses, as a conflict, the deletion of a task that others depend on: they would wait for ever.
 func (m *Master) Unneeded(ctx context.Context, ref job.TaskRef) error {
-	users, err := m.dependents(ctx, ref)
-	if err != nil || len(users) == 0 {
+	entries, _, err := m.store().Tasks().List(ctx)
+	if err != nil {
 		return err
 	}
-	return job.Errorf(job.CodeConflict, "task %s is needed by %s", ref, strings.Join(users, ", ")).
-		WithHint("delete them too, take it out of their depends, or use --force: then they wait until there is such a task again")
-}
-
-// dependents lists the tasks that depend on a task and are not among some.
-func (m *Master) dependents(ctx context.Context, ref job.TaskRef, but ...job.TaskRef) ([]string, error) {
-	entries, _, err := m.store().Tasks().List(ctx)
 	var users []string
 	for _, e := range entries {
-		needs := slices.ContainsFunc(e.Task.Depends, func(d job.Depend) bool { return d.Ref(e.Task.Group) == ref })
-		if needs && e.Ref() != ref && !slices.Contains(but, e.Ref()) {
+		if slices.Contains(e.Task.Needs(), ref) {
 			users = append(users, e.Ref().String())
 		}
 	}
-	return users, err
+	if len(users) == 0 {
+		return nil
+	}
+	return job.Errorf(job.CodeConflict, "task %s is needed by %s", ref, someOf(users)).
+		WithHint("delete them too, take it out of their depends, or use --force: then they wait until there is such a task again")
 }
 
 // learnFacts looks history through for the successes of the tasks of which somebody asks now, until ctx ends. History may be

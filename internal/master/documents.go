@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -110,15 +108,8 @@ func (d *documents[T]) Delete(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if n := len(users); n > 0 {
-		const shown = 10
-		slices.Sort(users)
-		more := ""
-		if n > shown {
-			more = fmt.Sprintf(" and %d more", n-shown)
-		}
-		return job.Errorf(job.CodeConflict, "%s %s is used by %s%s", d.sort, name, strings.Join(users[:min(n, shown)], ", "), more).
-			WithHint("take it out of them first")
+	if len(users) > 0 {
+		return job.Errorf(job.CodeConflict, "%s %s is used by %s", d.sort, name, someOf(users)).WithHint("take it out of them first")
 	}
 	if err := d.c.Delete(ctx, 0, name); err != nil {
 		if job.IsNotFound(err) {

@@ -26,9 +26,8 @@ func (m *Master) groupDocuments() *documents[job.Group] {
 	}
 }
 
-// checkGroups tells what is wrong with groups, and with what tasks say as steps of theirs, as things will stand once the documents are
-// applied. Tasks that were applied before and name a step that is not there any more are told of too.
-func (m *Master) checkGroups(ctx context.Context, f *job.Faults, groups []job.Group, tasks []whole, path func(int) string) error {
+// checkGroups tells what is wrong with groups.
+func (m *Master) checkGroups(f *job.Faults, groups []job.Group) {
 	seen := map[string]int{}
 	for i := range groups {
 		g, at := &groups[i], fmt.Sprintf("groups[%d]", i)
@@ -39,24 +38,13 @@ func (m *Master) checkGroups(ctx context.Context, f *job.Faults, groups []job.Gr
 		addFaults(f, at, g.Valid())
 		addFaults(f, at, g.NeverFires(m.Now()))
 	}
-	if len(tasks) == 0 {
-		return nil
-	}
-	entries, _, err := m.store().Tasks().List(ctx)
-	if err != nil {
-		return err
-	}
-	as := map[job.TaskRef]*job.Task{}
-	for _, e := range entries {
-		as[e.Ref()] = &e.Task
-	}
+}
+
+// checkSteps tells what is wrong with what tasks say as steps of their groups; all is how the tasks will stand.
+func checkSteps(f *job.Faults, all map[job.TaskRef]*job.Task, tasks []whole, path func(int) string) {
 	for i := range tasks {
-		as[tasks[i].Ref()] = &tasks[i].Task
+		tasks[i].CheckStep(f, trimLast(path(i)), func(ref job.TaskRef) *job.Task { return all[ref] })
 	}
-	for i := range tasks {
-		tasks[i].CheckStep(f, trimLast(path(i)), func(ref job.TaskRef) *job.Task { return as[ref] })
-	}
-	return nil
 }
 
 func trimLast(s string) string {

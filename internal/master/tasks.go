@@ -49,13 +49,15 @@ func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o Apply
 		m.checkCalendars(ctx, &f, path, &t.Task)
 		tasks[i] = t
 	}
+	all, err := m.willBe(ctx, tasks, docs.Templates)
+	if err != nil {
+		return nil, err
+	}
 	if len(f.Fields) == 0 {
-		if err := m.checkDepends(ctx, &f, tasks, tasksPath); err != nil {
-			return nil, err
-		}
-		if err := m.checkGroups(ctx, &f, docs.Groups, tasks, tasksPath); err != nil {
-			return nil, err
-		}
+		checkDepends(&f, all, tasks, tasksPath)
+		m.checkGroups(&f, docs.Groups)
+		checkSteps(&f, all, tasks, tasksPath)
+		checkPruned(&f, all, applied, o.Prune)
 	}
 	for i := range docs.Receivers {
 		addFaults(&f, fmt.Sprintf("receivers[%d]", i), docs.Receivers[i].Valid())
@@ -112,7 +114,7 @@ func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o Apply
 	if !o.DryRun {
 		m.awaitPlaced(ctx, done)
 	}
-	pruned, err := m.pruneGroups(ctx, seen, o)
+	pruned, err := m.pruneGroups(ctx, applied, o)
 	return append(done, pruned...), err
 }
 
@@ -136,29 +138,6 @@ func addFaults(f *job.Faults, path string, err error) {
 	f.Add(path, "%v", err)
 }
 
-func (m *Master) pruneGroups(ctx context.Context, keep map[job.TaskRef]int, o ApplyOptions) ([]Applied, error) {
-	var done []Applied
-	for _, group := range o.Prune {
-		entries, _, err := m.store().Tasks().List(ctx, group)
-		if err != nil {
-			return done, err
-		}
-		for _, e := range entries {
-			if _, ok := keep[e.Ref()]; ok {
-				continue
-			}
-			if !o.DryRun {
-				if err := m.Delete(ctx, e.Ref(), 0); err != nil && !job.IsNotFound(err) {
-					return done, err
-				}
-			}
-			old := e.Task
-			done = append(done, Applied{Task: e.Ref(), Change: Deleted, Old: &old, NextBefore: m.firings(e, previewed), Nodes: []job.NodeID{}})
-		}
-	}
-	return done, nil
-}
-
 // anyRevision replaces whatever is there.
 const anyRevision int64 = -1
 
@@ -172,13 +151,14 @@ func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error
 	var f job.Faults
 	addFaults(&f, "", w.Valid())
 	addFaults(&f, "", w.NeverFires(m.Now()))
-	if err := m.checkDepends(ctx, &f, []whole{w}, func(int) string { return "" }); err != nil {
+	tasks, path := []whole{w}, func(int) string { return "" }
+	all, err := m.willBe(ctx, tasks, nil)
+	if err != nil {
 		return Applied{}, err
 	}
-	if err := m.checkGroups(ctx, &f, nil, []whole{w}, func(int) string { return "" }); err != nil {
-		return Applied{}, err
-	}
-	if err := m.checkNotified(ctx, &f, &job.Documents{}, []whole{w}, func(int) string { return "" }); err != nil {
+	checkDepends(&f, all, tasks, path)
+	checkSteps(&f, all, tasks, path)
+	if err := m.checkNotified(ctx, &f, &job.Documents{}, tasks, path); err != nil {
 		return Applied{}, err
 	}
 	m.checkCalendars(ctx, &f, "", &w.Task)

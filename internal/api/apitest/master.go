@@ -117,6 +117,9 @@ func (m *Master) ApplyDocuments(_ context.Context, docs job.Documents, o master.
 	if err := m.fail(); err != nil {
 		return nil, err
 	}
+	if err := m.checkPruned(tasks, o.Prune); err != nil {
+		return nil, err
+	}
 	var out []master.Applied
 	var kept []job.TaskRef
 	for _, r := range docs.Receivers {
@@ -145,6 +148,27 @@ func (m *Master) ApplyDocuments(_ context.Context, docs job.Documents, o master.
 		}
 	}
 	return out, nil
+}
+
+// checkPruned refuses to delete what tasks need that stay.
+func (m *Master) checkPruned(tasks []job.Task, groups []string) error {
+	after := map[job.TaskRef]*job.Task{}
+	for ref, e := range m.tasks {
+		if !slices.Contains(groups, ref.Group) {
+			after[ref] = &e.Task
+		}
+	}
+	for i := range tasks {
+		after[tasks[i].Ref()] = &tasks[i]
+	}
+	for _, ref := range slices.SortedFunc(maps.Keys(after), byRef) {
+		for _, need := range after[ref].Needs() {
+			if m.tasks[need] != nil && after[need] == nil {
+				return job.Errorf(job.CodeInvalid, "task %s would be deleted, and is needed by %s", need, ref)
+			}
+		}
+	}
+	return nil
 }
 
 func (m *Master) apply(t job.Task, dry bool) master.Applied {

@@ -136,7 +136,7 @@ func (m *Master) Unneeded(_ context.Context, ref job.TaskRef) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.tasks {
-		if slices.ContainsFunc(e.Task.Depends, func(d job.Depend) bool { return d.Ref(e.Task.Group) == ref }) {
+		if slices.Contains(e.Task.Needs(), ref) {
 			return job.Errorf(job.CodeConflict, "task %s is needed by %s", ref, e.Ref())
 		}
 	}
