@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,28 +13,18 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/history/pgtest"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/harness"
 )
 
-// pki makes certificates for machines that are all this one, as docs/high-availability.md says.
+// pki makes certificates for machines that are all this one.
 func pki(t *testing.T, names ...string) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "pki")
-	run := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command(rotaBin, args...).CombinedOutput(); err != nil {
-			t.Fatalf("rota %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
-	}
-	run("pki", "init", dir)
+	dir, machines := filepath.Join(t.TempDir(), "pki"), map[string][]string{}
 	for _, name := range names {
-		run("pki", "issue", dir, name, "127.0.0.1", "localhost")
+		machines[name] = []string{"127.0.0.1", "localhost"}
 	}
+	harness.PKI(t, rotaBin, dir, machines)
 	return dir
-}
-
-// etcdTLS are the flags by which a machine shows who it is.
-func etcdTLS(dir, name string) []string {
-	return []string{"--etcd-ca", filepath.Join(dir, "ca.pem"), "--etcd-cert", filepath.Join(dir, name+".pem"), "--etcd-key", filepath.Join(dir, name+".key")}
 }
 
 // readyz is what a server answers whether it is ready.
@@ -86,10 +75,10 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 		etcd = append(etcd, "https://"+freeAddr(t))
 	}
 	for i, name := range names {
-		m.add(name, "master", append(etcdTLS(certs, name), "--embed", strings.Join(embed, ","), "--etcd-listen", etcd[i], "--db", db)...)
+		m.add(name, "master", append(harness.EtcdTLS(certs, name), "--embed", strings.Join(embed, ","), "--etcd-listen", etcd[i], "--db", db)...)
 	}
 	// Without a majority the process waits, and says for whom.
-	m.byName["m1"].start()
+	m.byName["m1"].Start()
 	eventually(t, 30*time.Second, "it says what it waits for", func() error {
 		said, err := readyz(m.addrs["m1"])
 		if err != nil || !strings.Contains(said, "503") || !strings.Contains(said, "etcd needs 2 of its 3 members, and these do not answer: m2 ("+peer["m2"]+"), m3") {
@@ -97,9 +86,9 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 		}
 		return nil
 	})
-	m.byName["m2"].start()
-	m.byName["m3"].start()
-	newProcess(t, "n1", rotaBin, append(etcdTLS(certs, "n1"), "node", "--etcd", strings.Join(etcd, ","), "--data", t.TempDir(), "--name", "n1", "--lease", lease.String())...).start()
+	m.byName["m2"].Start()
+	m.byName["m3"].Start()
+	newProcess(t, "n1", rotaBin, append(harness.EtcdTLS(certs, "n1"), "node", "--etcd", strings.Join(etcd, ","), "--data", t.TempDir(), "--name", "n1", "--lease", lease.String())...).Start()
 	c := m.client(m.servers())
 	waitReady(t, c)
 	m.voters(c, 3)
@@ -110,7 +99,7 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 	for _, name := range names {
 		died := time.Now()
 		old := m.leader(c)
-		m.byName[name].kill()
+		m.byName[name].Kill()
 		if old == name {
 			_, took := m.awaitLeader(c, old, died)
 			t.Logf("%s led and was killed, with its member of etcd: another one led after %s", name, took.Round(time.Millisecond))
@@ -119,33 +108,33 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 			_, err := c.Run(t.Context(), client.RunRequest{Task: job.Ref("", "tick")})
 			return err
 		})
-		m.byName[name].start()
+		m.byName[name].Start()
 		waitReady(t, m.at(name))
 	}
 
 	// m2's machine is gone, and a new one takes its place. The folder is another one, as it would be there.
-	m.byName["m2"].kill()
+	m.byName["m2"].Kill()
 	lost := t.TempDir()
 	m.data["m2"] = lost
 	m2 := m.add("m2", "master", m.args["m2"]...)
-	m2.start()
-	wantSaid(t, m2.ends(t), "knows member m2, and its data is not in "+filepath.Join(lost, "etcd"), "rota member remove m2")
+	m2.Start()
+	wantSaid(t, ends(t, m2), "knows member m2, and its data is not in "+filepath.Join(lost, "etcd"), "rota member remove m2")
 	if out, err := m.command("member", "remove", "m1"); err == nil || !strings.Contains(out, "without m1 etcd would have 2 members of which 1 answer, and needs 2") {
 		t.Errorf("%v: %s", err, out)
 	}
 	m.must("member", "remove", "m2")
-	m2.start()
-	wantSaid(t, m2.ends(t), "does not know of a member at "+peer["m2"], "rota member add m2="+peer["m2"])
+	m2.Start()
+	wantSaid(t, ends(t, m2), "does not know of a member at "+peer["m2"], "rota member add m2="+peer["m2"])
 	m.must("member", "add", "m2="+peer["m2"])
-	m2.start()
+	m2.Start()
 	waitReady(t, m.at("m2"))
 	m.voters(c, 3)
 	wantSaid(t, m.must("member", "list"), "m1", "m2", "m3", peer["m2"])
 	wantSaid(t, m.must("get", "masters"), "m1-", "m2-", "m3-", "http://"+m.addrs["m2"])
 
 	// With two of three dead the third one says why it can't serve, and goes on when one is back.
-	m.byName["m1"].kill()
-	m.byName["m3"].kill()
+	m.byName["m1"].Kill()
+	m.byName["m3"].Kill()
 	eventually(t, 30*time.Second, "the third one says what is wrong", func() error {
 		said, err := readyz(m.addrs["m2"])
 		if err != nil || !strings.Contains(said, "503") || !strings.Contains(said, "etcd") {
@@ -153,9 +142,9 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 		}
 		return nil
 	})
-	m.byName["m3"].start()
+	m.byName["m3"].Start()
 	waitReady(t, m.at("m2"))
-	m.byName["m1"].start()
+	m.byName["m1"].Start()
 	waitReady(t, m.at("m1"))
 
 	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)

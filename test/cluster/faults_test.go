@@ -10,6 +10,7 @@ import (
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/harness"
 )
 
 const (
@@ -39,7 +40,7 @@ func settled(t *testing.T, c *client.Client, within time.Duration, from, upTo ti
 		for _, ref := range refs {
 			all := history(t, c, ref)
 			for i := upTo.Truncate(time.Second); i.After(from); i = i.Add(-time.Second) {
-				if len(covering(all, i)) == 0 {
+				if len(harness.Covering(all, i)) == 0 {
 					return fmt.Errorf("%s: nothing about %s", ref, i.Format(time.RFC3339))
 				}
 			}
@@ -54,7 +55,7 @@ func TestUpKilledAndRestarted(t *testing.T) {
 	t.Parallel()
 	j, data, addr := newJournal(t), t.TempDir(), freeAddr(t)
 	up := newProcess(t, "up", rotaBin, "up", "--data", data, "--listen", addr, "--name", "n1", "--lease", lease.String())
-	up.start()
+	up.Start()
 	c := connect(t, addr, data)
 	waitReady(t, c)
 	if _, err := c.Apply(t.Context(), tasksFor(j), client.ApplyOptions{}); err != nil {
@@ -65,9 +66,9 @@ func TestUpKilledAndRestarted(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for until := begin.Add(seconds(20)); time.Now().Before(until); {
 		time.Sleep(time.Duration(1500+rng.IntN(3000)) * time.Millisecond) // trouble comes at any moment
-		up.kill()
+		up.Kill()
 		time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
-		up.start()
+		up.Start()
 	}
 	waitReady(t, c)
 	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)
@@ -78,7 +79,7 @@ func TestUpKilledAndRestarted(t *testing.T) {
 	for _, o := range j.overlaps(t, "solo") {
 		t.Error(o)
 	}
-	up.stop()
+	up.Stop()
 }
 
 // One master and three nodes on an etcd of their own; nodes and master are killed at random.
@@ -88,11 +89,11 @@ func TestClusterKilledAndRestarted(t *testing.T) {
 	etcd, _ := startEtcd(t)
 	data := t.TempDir()
 	master := newProcess(t, "master", rotaBin, "master", "--etcd", etcd, "--data", data, "--listen", addr, "--name", "m1", "--lease", lease.String())
-	master.start()
+	master.Start()
 	var nodes []*process
 	for _, name := range []string{"n1", "n2", "n3"} {
 		n := newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String())
-		n.start()
+		n.Start()
 		nodes = append(nodes, n)
 	}
 	c := connect(t, addr, data)
@@ -124,12 +125,12 @@ func TestClusterKilledAndRestarted(t *testing.T) {
 	for until := begin.Add(seconds(30)); time.Now().Before(until); {
 		time.Sleep(time.Duration(1000+rng.IntN(2000)) * time.Millisecond) // trouble comes at any moment
 		v := victims[rng.IntN(len(victims))]
-		v.kill()
+		v.Kill()
 		time.Sleep(time.Duration(rng.IntN(2000)) * time.Millisecond)
 		if rng.IntN(4) == 0 {
 			time.Sleep(lease + time.Second) // long enough to be missed
 		}
-		v.start()
+		v.Start()
 	}
 	waitReady(t, c)
 	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)
@@ -142,6 +143,6 @@ func TestClusterKilledAndRestarted(t *testing.T) {
 		t.Error(o)
 	}
 	for _, p := range append(nodes, master) {
-		p.stop()
+		p.Stop()
 	}
 }

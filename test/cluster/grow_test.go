@@ -84,7 +84,7 @@ func (e *estate) do(s step) {
 		if e.servers[unit] == nil {
 			t.Fatalf("nothing of %s runs", unit)
 		}
-		e.servers[unit].stop()
+		e.servers[unit].Stop()
 		return
 	}
 	args := []string{s.args[1]} // the command itself
@@ -104,11 +104,11 @@ func (e *estate) do(s step) {
 		e.command(args...)
 		return
 	}
-	if old := e.servers[unit]; old != nil && old.alive() {
+	if old := e.servers[unit]; old != nil && old.Alive() {
 		t.Fatalf("%s runs already", unit)
 	}
 	p := newProcess(t, strings.ReplaceAll(unit, "/", "-"), rotaBin, append(args, "--lease", lease.String())...)
-	p.start()
+	p.Start()
 	e.servers[unit] = p
 	if args[0] != "node" {
 		e.ready(args)
@@ -219,7 +219,7 @@ func TestGrowing(t *testing.T) {
 		t.Errorf("the statistics are %+v, %v", totals, err)
 	}
 	for unit, p := range e.servers {
-		if !strings.HasPrefix(unit, "a/") && !p.alive() {
+		if !strings.HasPrefix(unit, "a/") && !p.Alive() {
 			t.Errorf("%s has ended", unit)
 		}
 	}

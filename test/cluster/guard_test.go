@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,27 +15,8 @@ import (
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/harness"
 )
-
-// guardsOf are the processes of the guards of a data folder.
-func guardsOf(data string) (pids []int) {
-	files, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, f := range files {
-		if env, err := os.ReadFile(f); err == nil && bytes.HasPrefix(env, []byte("ROTA_GUARD="+data+"/")) {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// endGuards ends what the guards of a data folder still hold.
-func endGuards(data string) {
-	for _, pid := range guardsOf(data) {
-		_ = syscall.Kill(pid, syscall.SIGCONT)
-		_ = syscall.Kill(pid, syscall.SIGTERM)
-	}
-}
 
 // marked are the processes with an entry in their environment.
 func marked(entry string) (pids []string) {
@@ -57,9 +37,9 @@ func TestRunsOutliveTheirAgent(t *testing.T) { // ancestor 36, 40
 	etcd, _ := startEtcd(t)
 	j, addr, data, node := newJournal(t), freeAddr(t), t.TempDir(), t.TempDir()
 	master := newProcess(t, "master", rotaBin, "master", "--etcd", etcd, "--data", data, "--listen", addr, "--name", "m1", "--lease", lease.String())
-	master.start()
+	master.Start()
 	agent := newProcess(t, "n1", rotaBin, "node", "--etcd", etcd, "--data", node, "--name", "n1", "--lease", lease.String())
-	agent.start()
+	agent.Start()
 	c := connect(t, addr, data)
 	waitReady(t, c)
 	waitNode(t, c, "n1")
@@ -90,9 +70,9 @@ func TestRunsOutliveTheirAgent(t *testing.T) { // ancestor 36, 40
 	kills := 0
 	for until := time.Now().Add(seconds(15)); time.Now().Before(until); kills++ {
 		time.Sleep(time.Duration(200+rng.IntN(900)) * time.Millisecond) // trouble comes at any moment
-		agent.kill()
+		agent.Kill()
 		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
-		agent.start()
+		agent.Start()
 	}
 	close(stop)
 	asking.Wait()
@@ -112,9 +92,9 @@ func TestRunsOutliveTheirAgent(t *testing.T) { // ancestor 36, 40
 	if len(asked) < 20 || outcomes[job.Failed] < len(asked)*3/4 {
 		t.Errorf("%d runs ended in %v", len(asked), outcomes)
 	}
-	agent.stop()
+	agent.Stop()
 	eventually(t, 20*time.Second, "the guard that holds nothing is gone", func() error {
-		if left := guardsOf(node); len(left) > 0 {
+		if left := harness.Guards(node); len(left) > 0 {
 			return fmt.Errorf("%v are left", left)
 		}
 		return nil
@@ -158,13 +138,13 @@ func TestAloneEndsWithoutItsAgent(t *testing.T) {
 	etcd, _ := startEtcd(t)
 	addr, data, beats := freeAddr(t), t.TempDir(), filepath.Join(t.TempDir(), "beats")
 	master := newProcess(t, "master", rotaBin, "master", "--etcd", etcd, "--data", data, "--listen", addr, "--name", "m1", "--lease", lease.String())
-	master.start()
+	master.Start()
 	c := connect(t, addr, data)
 	waitReady(t, c)
 	agents := map[job.NodeID]*process{}
 	for _, name := range []job.NodeID{"n1", "n2"} {
 		n := newProcess(t, string(name), rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", string(name), "--lease", lease.String())
-		n.start()
+		n.Start()
 		agents[name] = n
 		waitNode(t, c, name)
 	}
@@ -183,18 +163,14 @@ func TestAloneEndsWithoutItsAgent(t *testing.T) {
 		return nil
 	})
 	stopped := agents[holder]
-	if err := stopped.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stopped.Signal(syscall.SIGSTOP)
 	eventually(t, 3*lease+20*time.Second, "the other node runs it", func() error {
 		if all := readBeats(t, beats); len(all) < 2 {
 			return fmt.Errorf("one run wrote so far")
 		}
 		return nil
 	})
-	if err := stopped.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	stopped.Signal(syscall.SIGCONT)
 	if err := c.DeleteTask(t.Context(), solo.Ref(), 0, false); err != nil {
 		t.Fatal(err)
 	}
@@ -215,10 +191,8 @@ func TestAloneEndsWithoutItsAgent(t *testing.T) {
 		return err
 	})
 	for _, a := range agents {
-		if err := a.cmd.Process.Signal(syscall.SIGINT); err != nil {
-			t.Fatal(err)
-		}
-		<-a.done
+		a.Signal(syscall.SIGINT)
+		<-a.Done()
 	}
 }
 
@@ -257,7 +231,7 @@ func TestGuardKilled(t *testing.T) {
 	t.Parallel()
 	data, addr := t.TempDir(), freeAddr(t)
 	up := newProcess(t, "up", rotaBin, "up", "--data", data, "--listen", addr, "--name", "n1", "--lease", lease.String())
-	up.start()
+	up.Start()
 	c := connect(t, addr, data)
 	waitReady(t, c)
 	waitNode(t, c, "n1")
@@ -276,7 +250,7 @@ func TestGuardKilled(t *testing.T) {
 		}
 		return nil
 	})
-	for _, pid := range guardsOf(data) {
+	for _, pid := range harness.Guards(data) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +265,7 @@ func TestGuardKilled(t *testing.T) {
 	if r := runOnce(t, c, quick.Ref()); r.ExitCode == nil || *r.ExitCode != 5 {
 		t.Errorf("%+v", r)
 	}
-	up.stop()
+	up.Stop()
 }
 
 // The agent is replaced by one of another build: what runs goes on under the old guard, and has its real end; what starts then gets a
@@ -307,10 +281,10 @@ func TestUpgrade(t *testing.T) {
 	etcd, _ := startEtcd(t)
 	addr, data, node := freeAddr(t), t.TempDir(), t.TempDir()
 	master := newProcess(t, "master", rotaBin, "master", "--etcd", etcd, "--data", data, "--listen", addr, "--name", "m1", "--lease", lease.String())
-	master.start()
+	master.Start()
 	args := []string{"node", "--etcd", etcd, "--data", node, "--name", "n1", "--lease", lease.String()}
 	old := newProcess(t, "old", rotaBin, args...)
-	old.start()
+	old.Start()
 	c := connect(t, addr, data)
 	waitReady(t, c)
 	waitNode(t, c, "n1")
@@ -334,8 +308,8 @@ func TestUpgrade(t *testing.T) {
 		}
 		return nil
 	})
-	first := guardsOf(node)
-	old.stop()
+	first := harness.Guards(node)
+	old.Stop()
 	if len(first) != 1 || len(marked("ROTA_RUN="+string(run))) == 0 {
 		t.Fatalf("guards %v; the run went with its agent", first)
 	}
@@ -347,12 +321,12 @@ func TestUpgrade(t *testing.T) {
 		return err
 	})
 	agent := newProcess(t, "new", newer, args...)
-	agent.start()
+	agent.Start()
 	waitNode(t, c, "n1")
 	if r := runOnce(t, c, quick.Ref()); r.ExitCode == nil || *r.ExitCode != 5 {
 		t.Errorf("%+v", r)
 	}
-	if now := guardsOf(node); len(now) != 2 {
+	if now := harness.Guards(node); len(now) != 2 {
 		t.Errorf("guards %v, of which %v is the old one", now, first)
 	}
 	if err := os.WriteFile(gate, []byte("go\n"), 0); err != nil {
@@ -366,7 +340,7 @@ func TestUpgrade(t *testing.T) {
 		return err
 	})
 	eventually(t, 20*time.Second, "the old guard ends with its last run", func() error {
-		for _, pid := range guardsOf(node) {
+		for _, pid := range harness.Guards(node) {
 			if pid == first[0] {
 				return fmt.Errorf("it is there")
 			}
@@ -376,5 +350,5 @@ func TestUpgrade(t *testing.T) {
 	if n := len(history(t, c, long.Ref())); n != 1 {
 		t.Errorf("%d records", n)
 	}
-	agent.stop()
+	agent.Stop()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/schedule"
+	"github.com/rota-dev/rota/test/harness"
 )
 
 // journal is where jobs write what they do: the only witness that a judgement trusts.
@@ -89,7 +90,7 @@ func (j *journal) judge(t *testing.T, c *client.Client, v judgement) {
 	all := history(t, c, v.task)
 	outcomes := map[job.Outcome]int{}
 	for i := s.Next(v.from); !i.IsZero() && !i.After(v.to); i = s.Next(i) {
-		recs := covering(all, i)
+		recs := harness.Covering(all, i)
 		if len(recs) != 1 {
 			t.Errorf("%s: instant %s has %d records: %v", v.task, i.Format(time.RFC3339), len(recs), recs)
 			continue
@@ -109,23 +110,9 @@ func (j *journal) judge(t *testing.T, c *client.Client, v judgement) {
 // history reads all records of a task.
 func history(t *testing.T, c *client.Client, ref job.TaskRef) []job.ExecutionRecord {
 	t.Helper()
-	var list []job.ExecutionRecord
-	for r, err := range c.EachRecord(t.Context(), job.RecordFilter{Group: ref.Group, Task: ref.Name, Limit: 1000}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, r)
-	}
-	return list
-}
-
-// covering are the records that account for an instant.
-func covering(all []job.ExecutionRecord, i time.Time) []job.ExecutionRecord {
-	var list []job.ExecutionRecord
-	for _, r := range all {
-		if !r.Instant.IsZero() && r.Covers(i) {
-			list = append(list, r)
-		}
+	list, err := harness.Records(t.Context(), c, ref)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return list
 }
@@ -181,7 +168,7 @@ func (j *journal) judgeCommon(t *testing.T, c *client.Client, ref job.TaskRef, n
 	outcomes := map[job.Outcome]int{}
 	for _, n := range nodes {
 		for i := s.Next(from); !i.IsZero() && !i.After(to); i = s.Next(i) {
-			recs := covering(byNode[n], i)
+			recs := harness.Covering(byNode[n], i)
 			if len(recs) != 1 {
 				t.Errorf("%s on %s: instant %s has %d records: %v", ref, n, i.Format(time.RFC3339), len(recs), recs)
 				continue

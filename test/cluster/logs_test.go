@@ -75,13 +75,13 @@ func TestFollowThroughKills(t *testing.T) {
 			dir = data
 		}
 		m := newProcess(t, name, rotaBin, "master", "--etcd", etcd, "--db", db, "--data", dir, "--listen", addr, "--name", name, "--lease", lease.String())
-		m.start()
+		m.Start()
 		masters = append(masters, m)
 		clients = append(clients, connect(t, addr, data))
 		waitReady(t, clients[i])
 	}
 	node := newProcess(t, "n1", rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", "n1", "--lease", lease.String())
-	node.start()
+	node.Start()
 	waitNode(t, clients[0], "n1")
 	waitNode(t, clients[1], "n1")
 
@@ -105,13 +105,13 @@ func TestFollowThroughKills(t *testing.T) {
 	run := answer.Runs[0].Run
 	var l log
 	l.follow(t, clients[follower], run, func() bool { return strings.Count(l.text, "\n") >= 20 })
-	masters[follower].kill()
+	masters[follower].Kill()
 	l.follow(t, clients[other], run, func() bool { return strings.Count(l.text, "\n") >= 60 })
 	if n := l.lines(t); n < 60 {
 		t.Fatalf("%d lines over two masters", n)
 	}
-	node.kill()
-	node.start()
+	node.Kill()
+	node.Start()
 	l.follow(t, clients[other], run, nil)
 	n := l.lines(t)
 	if l.end == nil {
@@ -120,6 +120,6 @@ func TestFollowThroughKills(t *testing.T) {
 	if l.end.Outcome != job.Success || n != all { // the run goes on while its agent is away
 		t.Errorf("the run ended with %s, and %d of %d lines came, told %q", l.end.Outcome, n, all, l.told)
 	}
-	node.stop()
-	masters[other].stop()
+	node.Stop()
+	masters[other].Stop()
 }

@@ -130,21 +130,17 @@ func (m *masters) awaitLeader(c *client.Client, old string, since time.Time) (st
 }
 
 // ends waits until a process ends by itself, with an error, and tells what it said.
-func (p *process) ends(t *testing.T) string {
+func ends(t *testing.T, p *process) string {
 	t.Helper()
 	select {
-	case <-p.done:
-	case <-time.After(30 * time.Second):
-		t.Fatalf("%s goes on", p.name)
+	case <-p.Done():
+	case <-time.After(time.Minute):
+		t.Fatalf("%s goes on", p.Name)
 	}
-	b, err := os.ReadFile(p.log.Name())
-	if err != nil {
-		t.Fatal(err)
+	if p.ExitCode() != 1 {
+		t.Errorf("%s ended with %d", p.Name, p.ExitCode())
 	}
-	if p.cmd.ProcessState.ExitCode() != 1 {
-		t.Errorf("%s ended with %d", p.name, p.cmd.ProcessState.ExitCode())
-	}
-	return string(b)
+	return p.Said()
 }
 
 func wantSaid(t *testing.T, said string, want ...string) {
@@ -166,13 +162,13 @@ func TestMastersTakeOver(t *testing.T) {
 	for _, name := range []string{"m1", "m2", "m3"} {
 		m.add(name, "master", "--etcd", etcd, "--db", db)
 	}
-	m.byName["m1"].start()
+	m.byName["m1"].Start()
 	c1 := m.at("m1")
 	waitReady(t, c1)
-	m.byName["m2"].start()
-	m.byName["m3"].start()
+	m.byName["m2"].Start()
+	m.byName["m3"].Start()
 	for _, name := range []string{"n1", "n2"} {
-		newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String()).start()
+		newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String()).Start()
 	}
 	c := m.client(m.servers())
 	eventually(t, 30*time.Second, "three masters are alive", func() error {
@@ -194,10 +190,10 @@ func TestMastersTakeOver(t *testing.T) {
 	for i := range kills {
 		old, _ := m.awaitLeader(c, "", time.Now())
 		died := time.Now()
-		m.byName[old].kill()
+		m.byName[old].Kill()
 		_, d := m.awaitLeader(c, old, died)
 		took = append(took, d)
-		m.byName[old].start()
+		m.byName[old].Start()
 		if i == 0 { // any master takes what people ask, whichever leads
 			m.askedOfAll(c, j)
 		}
@@ -211,9 +207,7 @@ func TestMastersTakeOver(t *testing.T) {
 
 	// The leader sleeps, and wakes up when another one has led for long.
 	old, _ := m.awaitLeader(c, "", time.Now())
-	if err := m.byName[old].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	m.byName[old].Signal(syscall.SIGSTOP)
 	rest := []string{}
 	for name, addr := range m.addrs {
 		if name != old {
@@ -223,9 +217,7 @@ func TestMastersTakeOver(t *testing.T) {
 	others := m.client(strings.Join(rest, ","))
 	now, _ := m.awaitLeader(others, old, time.Now())
 	time.Sleep(3 * lease) // that is what the sleeper misses
-	if err := m.byName[old].cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	m.byName[old].Signal(syscall.SIGCONT)
 	sleeper := m.at(old)
 	waitReady(t, sleeper)
 	if again := m.leader(sleeper); again != now {
@@ -234,12 +226,12 @@ func TestMastersTakeOver(t *testing.T) {
 
 	// One that is told to end hands over at once.
 	told := time.Now()
-	m.byName[now].stop()
+	m.byName[now].Stop()
 	stopped := time.Since(told)
 	if _, d := m.awaitLeader(c, now, told); d > stopped+time.Second {
 		t.Errorf("after a good-bye of %s it took %s", stopped, d)
 	}
-	m.byName[now].start()
+	m.byName[now].Start()
 
 	first, end := begin.Add(time.Second), time.Now().Add(2*time.Second)
 	tick, solo := job.Ref("", "tick"), job.Ref("", "solo")
@@ -257,7 +249,7 @@ func (m *masters) askedOfAll(c *client.Client, j *journal) {
 	m.t.Helper()
 	var clients []*client.Client
 	for name, addr := range m.addrs {
-		if one := m.client("http://" + addr); m.byName[name].alive() {
+		if one := m.client("http://" + addr); m.byName[name].Alive() {
 			eventually(m.t, 20*time.Second, name+" answers", func() error { _, err := one.Status(m.t.Context()); return err })
 			clients = append(clients, one)
 		}
@@ -326,8 +318,8 @@ func (m *masters) refused(etcd, db string) {
 		{"m9", []string{"--db", strings.TrimSuffix(other, "test1") + "postgres?sslmode=disable"}, []string{"the cluster's history is in PostgreSQL at", "rota history copy"}},
 	} {
 		p := newProcess(t, "refused", rotaBin, append([]string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", freeAddr(t), "--name", r.name}, r.args...)...)
-		p.start()
-		wantSaid(t, p.ends(t), r.says...)
+		p.Start()
+		wantSaid(t, ends(t, p), r.says...)
 	}
 }
 
@@ -338,21 +330,21 @@ func TestHistoryOfTheCluster(t *testing.T) {
 	db := pgtest.Start(t).Database(t)
 	m := newMasters(t)
 	m1 := m.add("m1", "master", "--etcd", etcd)
-	m1.start()
+	m1.Start()
 	waitReady(t, m.at("m1"))
 	args := []string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", freeAddr(t), "--name", "m2", "--db", db}
 	m2 := newProcess(t, "m2", rotaBin, args...)
-	m2.start()
-	wantSaid(t, m2.ends(t), "the cluster's history is in SQLite on ", "rota history copy")
-	m1.stop()
-	m2.start()
-	m2.ends(t)
+	m2.Start()
+	wantSaid(t, ends(t, m2), "the cluster's history is in SQLite on ", "rota history copy")
+	m1.Stop()
+	m2.Start()
+	ends(t, m2)
 
 	// It is left behind by who says so.
 	m2 = newProcess(t, "m2", rotaBin, append(args, "--adopt-history")...)
-	m2.start()
+	m2.Start()
 	waitReady(t, connectTo(t, "http://"+args[6], m.token()))
-	m1.start()
-	wantSaid(t, m1.ends(t), "can't keep its history in SQLite")
-	m2.stop()
+	m1.Start()
+	wantSaid(t, ends(t, m1), "can't keep its history in SQLite")
+	m2.Stop()
 }

@@ -24,10 +24,10 @@ func TestOutages(t *testing.T) {
 	db := pg.Database(t)
 	j, m := newJournal(t), newMasters(t)
 	for _, name := range []string{"m1", "m2"} {
-		m.add(name, "master", "--etcd", etcd, "--db", db).start()
+		m.add(name, "master", "--etcd", etcd, "--db", db).Start()
 	}
 	for _, name := range []string{"n1", "n2"} {
-		newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String()).start()
+		newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String()).Start()
 	}
 	c := m.client(m.servers())
 	waitReady(t, c)
@@ -64,7 +64,7 @@ func TestOutages(t *testing.T) {
 	}
 	pg.Restart(t)
 	for name, p := range m.byName {
-		if !p.alive() {
+		if !p.Alive() {
 			t.Errorf("%s has ended", name)
 		}
 		waitReady(t, m.at(name))
@@ -98,18 +98,14 @@ func TestOutages(t *testing.T) {
 		}
 		return nil
 	})
-	if err := etcdProcess.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	etcdProcess.Signal(syscall.SIGSTOP)
 	gate, err := os.OpenFile(fifo, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	gate.Close()
 	time.Sleep(max(seconds(5), lease+2*time.Second)) // etcd is away for longer than a lease
-	if err := etcdProcess.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	etcdProcess.Signal(syscall.SIGCONT)
 	back := time.Now()
 	got := map[string]job.Outcome{}
 	eventually(t, 30*time.Second, "all of them are in history", func() error {

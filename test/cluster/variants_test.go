@@ -19,11 +19,11 @@ func TestMasterWithEmbeddedEtcdAndPostgreSQL(t *testing.T) {
 	addr, etcd, data := freeAddr(t), "http://"+freeAddr(t), t.TempDir()
 	master := newProcess(t, "master", rotaBin, "master", "--etcd-listen", etcd, "--db", pg.Database(t), "--data", data, "--listen", addr,
 		"--name", "m1", "--lease", lease.String())
-	master.start()
+	master.Start()
 	c := connect(t, addr, data)
 	waitReady(t, c)
 	node := newProcess(t, "n1", rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", "n1", "--lease", lease.String())
-	node.start()
+	node.Start()
 	waitNode(t, c, "n1")
 
 	task := job.Task{Name: "greet", Command: job.Line(`echo "hello from $ROTA_NODE"`)}
@@ -35,8 +35,8 @@ func TestMasterWithEmbeddedEtcdAndPostgreSQL(t *testing.T) {
 		t.Fatalf("%s: %q", first.Outcome, got)
 	}
 
-	master.kill()
-	master.start()
+	master.Kill()
+	master.Start()
 	waitReady(t, c)
 	waitNode(t, c, "n1")
 	again, err := c.Record(t.Context(), first.ID)
@@ -49,8 +49,8 @@ func TestMasterWithEmbeddedEtcdAndPostgreSQL(t *testing.T) {
 	if second := runOnce(t, c, task.Ref()); second.Number != 2 {
 		t.Errorf("the second run has the number %d", second.Number)
 	}
-	node.stop()
-	master.stop()
+	node.Stop()
+	master.Stop()
 }
 
 // Two masters on one etcd and one PostgreSQL: both answer, one leads, and when that is killed the other takes over.
@@ -69,13 +69,13 @@ func TestTwoMasters(t *testing.T) {
 			first, dir = addr, data
 		}
 		m := newProcess(t, name, rotaBin, "master", "--etcd", etcd, "--db", db, "--data", dir, "--listen", addr, "--name", name, "--lease", lease.String())
-		m.start()
+		m.Start()
 		masters = append(masters, m)
 		clients = append(clients, connect(t, addr, data)) // the token of the first opens both
 		waitReady(t, clients[len(clients)-1])
 	}
 	node := newProcess(t, "n1", rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", "n1", "--lease", lease.String())
-	node.start()
+	node.Start()
 	waitNode(t, clients[1], "n1")
 
 	task := job.Task{Name: "greet", Command: job.Args("true")}
@@ -93,7 +93,7 @@ func TestTwoMasters(t *testing.T) {
 	if strings.HasPrefix(status.Leader, "m2-") {
 		leader, other = masters[1], clients[0]
 	}
-	leader.kill()
+	leader.Kill()
 	eventually(t, lease+10*time.Second, "the other master leads", func() error {
 		s, err := other.Status(t.Context())
 		if err == nil && (s.Leader == "" || s.Leader == status.Leader) {
@@ -104,9 +104,9 @@ func TestTwoMasters(t *testing.T) {
 	if rec := runOnce(t, other, task.Ref()); rec.Outcome != job.Success || rec.Number != 2 {
 		t.Errorf("after the failover: %s, number %d", rec.Outcome, rec.Number)
 	}
-	node.stop()
+	node.Stop()
 	for _, m := range masters {
-		m.stop()
+		m.Stop()
 	}
 }
 

@@ -24,11 +24,11 @@ func TestMastersDieDuringAFanOut(t *testing.T) {
 	for _, name := range []string{"m1", "m2"} {
 		m.add(name, "master", "--etcd", etcd, "--db", db)
 	}
-	m.byName["m1"].start()
+	m.byName["m1"].Start()
 	waitReady(t, m.client("http://"+m.addrs["m1"]))
-	m.byName["m2"].start()
+	m.byName["m2"].Start()
 	for _, name := range []string{"n1", "n2"} {
-		newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String()).start()
+		newProcess(t, name, rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", name, "--lease", lease.String()).Start()
 	}
 	c := m.client(m.servers())
 	eventually(t, 30*time.Second, "two masters and two nodes", func() error {
@@ -76,10 +76,10 @@ func TestMastersDieDuringAFanOut(t *testing.T) {
 		}
 		old, _ := m.awaitLeader(c, "", time.Now())
 		time.Sleep(300 * time.Millisecond) // let it do something
-		m.byName[old].kill()
+		m.byName[old].Kill()
 		kills++
 		m.awaitLeader(c, old, time.Now())
-		m.byName[old].start()
+		m.byName[old].Start()
 	}
 	t.Logf("%s after %s, %d leaders killed", v.Status, v.Duration.Round(time.Millisecond), kills)
 	if v.Status != job.ExecutionSuccess || kills < 2 {
