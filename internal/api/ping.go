@@ -46,15 +46,12 @@ func (s *server) ping(w http.ResponseWriter, r *http.Request) {
 		p.Output, p.OutputBytes = readOutput(r.Body)
 	}
 	p.From = from
-	err := s.master.CheckPing(key)
-	if err == nil && !s.pingers.take("of "+key, pingsOfKey, pingsOfKeyRate, time.Now()) {
+	// Of keys that are none nothing is counted. One that is not known here yet may be one all the same: Ping finds out.
+	if s.master.CheckPing(key) == nil && !s.pingers.take("of "+key, pingsOfKey, pingsOfKeyRate, time.Now()) {
 		s.tooManyPings(w, r)
 		return
 	}
-	if err == nil {
-		err = s.master.Ping(r.Context(), key, p)
-	}
-	if err != nil {
+	if err := s.master.Ping(r.Context(), key, p); err != nil {
 		s.problem(w, r, err)
 		return
 	}
