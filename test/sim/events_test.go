@@ -87,8 +87,6 @@ func (w *world) act(e event, during func(func(on int))) {
 		net(e.who, func(l *line, on int) { l.paused += on })
 	case "compact":
 		_ = w.mem.Compact(0)
-	case "expire":
-		w.mem.Expire("online/" + e.who)
 	case "expire-leader":
 		w.mem.Expire("leader")
 	case "history-away":

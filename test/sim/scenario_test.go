@@ -120,7 +120,7 @@ var whats = strings.Fields(`
 	kill-agent kill-agent kill-agent stop-agent leave-agent crash-machine crash-machine
 	cut cut cut lost-answers lost-answers late-requests slow pause-agent pause-agent
 	kill-master kill-master cut-master lost-answers-master pause-master pause-master late-master
-	no-etcd no-etcd slow-etcd compact expire expire-leader history-away history-lost-answers
+	no-etcd no-etcd slow-etcd compact expire-leader history-away history-lost-answers
 	clock clock clock-master full-disk
 	edit edit pause-task delete run run run kill kill`)
 

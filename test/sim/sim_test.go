@@ -5,13 +5,29 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 )
 
 func TestOne(t *testing.T) {
-	seed, _ := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
-	sc := draw(seed)
-	t.Log(sc)
+	name := os.Getenv("ROTA_SIM")
+	sc, err := named(name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	out := play(t, sc, "")
+	if len(out.wrong) == 0 {
+		t.Skip("nothing")
+	}
+	if os.Getenv("SHRINK") != "" {
+		promise := out.wrong[0].promise
+		small, o, tries := shrink(t, sc, "", promise, 60*time.Second)
+		t.Logf("%d tries", tries)
+		if o.wrong != nil {
+			sc, out = small, o
+		}
+	}
+	t.Log(sc)
+	t.Log(sc.name())
 	t.Logf("virtual %s, real %s, %d starts, %d records", out.virtual, out.real, out.starts, out.records)
 	for i, v := range out.wrong {
 		t.Error(v)

@@ -198,11 +198,14 @@ func sorted[V any](m map[job.RunID]V) (ids []job.RunID) {
 	return ids
 }
 
+// betweenAttempts is longer than anything waits between two attempts.
+const betweenAttempts = 6 * time.Second
+
 // crashed tells whether the machine of a run crashed, after it began and before it can be said for sure that the agent had its end.
 func (w *world) crashed(s *started) bool {
 	m := w.machine(string(s.node))
 	return slices.ContainsFunc(m.crashes, func(c crash) bool {
-		return c.power && !c.at.Before(s.begin) && c.at.Before(s.end.Add(2*time.Second))
+		return c.power && !c.at.Before(s.begin) && c.at.Before(s.end.Add(betweenAttempts))
 	})
 }
 
@@ -288,7 +291,7 @@ func (w *world) independent() {
 // alive tells whether runs of a task were alive on a node in a time.
 func (o *observer) alive(ref job.TaskRef, node job.NodeID, in span) bool {
 	return slices.ContainsFunc(o.starts, func(s *started) bool {
-		return s.task == ref && s.node == node && s.begin.Before(in.from.Add(time.Second-time.Millisecond)) && (s.end.IsZero() || s.end.After(in.from))
+		return s.task == ref && s.node == node && s.begin.Before(in.from.Add(time.Second-time.Millisecond)) && (s.end.IsZero() || s.end.Add(betweenAttempts).After(in.from))
 	})
 }
 

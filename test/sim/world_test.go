@@ -240,7 +240,7 @@ func (w *world) slack() time.Duration {
 }
 
 // patience is what runs that are under way, and wait for each other, may need.
-const patience = 2 * time.Minute
+const patience = 70 * time.Second
 
 // end ends everything.
 func (w *world) end(stop context.CancelFunc) {
@@ -290,6 +290,9 @@ func (w *world) plan(x *execution, name string) (time.Duration, job.Exit) {
 		}
 	}
 	takes := min(w.d.between(t.takes/2, t.takes*3/2, "takes", name), maxTake)
+	if w.ctx.Err() != nil { // the faults are over, and what has come to wait shall have its turn soon
+		takes = 100 * time.Millisecond
+	}
 	if t.fails > 0 && w.d.chance(t.fails, "fails", name) {
 		one := 1
 		return takes, job.Exit{Outcome: job.Failed, Reason: "exit code 1", ExitCode: &one}
