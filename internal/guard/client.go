@@ -240,7 +240,6 @@ func (c *Client) connect(ctx context.Context, dir string, own *child) (*link, er
 		l.peer = int(cred.Pid)
 	}
 	if l.n, err = newConn(u); err != nil {
-		_ = u.Close()
 		return nil, err
 	}
 	l.n.send(&message{Kind: kindHello, Build: c.o.Build})

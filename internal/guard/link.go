@@ -182,6 +182,9 @@ func (l *link) take(m *message) {
 		}
 		l.drained()
 	case kindEnded:
+		if x == nil && m.Pid != 0 {
+			x = l.started(m, nil)
+		}
 		if x == nil || m.Exit == nil {
 			return
 		}
@@ -200,8 +203,8 @@ func (l *link) take(m *message) {
 	}
 }
 
-// started notes an execution that has begun. One that nobody waits for any more is ended. mu is held.
-func (l *link) started(m *message, x *execution) {
+// started notes an execution that has begun, and returns it. One that nobody waits for any more is ended. mu is held.
+func (l *link) started(m *message, x *execution) *execution {
 	s := l.starts[m.ID]
 	delete(l.starts, m.ID)
 	if x == nil {
@@ -218,6 +221,7 @@ func (l *link) started(m *message, x *execution) {
 	if s != nil {
 		s.reply <- started{x: x}
 	}
+	return x
 }
 
 // release forgets an execution.

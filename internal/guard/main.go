@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -84,7 +85,13 @@ func run(dir string, log *slog.Logger) error {
 		return err
 	}
 	// What ends an agent's group does not end the runs: only a SIGTERM that is meant for the guard does.
-	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	// The others are taken and forgotten: what is ignored, the commands would ignore too.
+	unheard := make(chan os.Signal, 1)
+	signal.Notify(unheard, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	defer signal.Stop(unheard)
+	if err := deafToChildren(); err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	go func() {
@@ -101,6 +108,19 @@ func run(dir string, log *slog.Logger) error {
 	}
 	return os.RemoveAll(dir)
 }
+
+// deafToChildren takes away the handler of SIGCHLD that the Go runtime has for each signal: the guard learns of ends by pidfds, and the signal
+// would wake one of its threads for nothing with each of them. The default action leaves it at that, and leaves the exit status to whoever waits.
+func deafToChildren() error {
+	var action [64]byte                                                                                                                             // struct sigaction is shorter everywhere; all 0 is the default action
+	if _, _, no := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&action)), 0, sigsetSize, 0, 0); no != 0 { //nolint:gosec // G103: the array above
+		return fmt.Errorf("do without SIGCHLD: %w", no)
+	}
+	return nil
+}
+
+// sigsetSize is how many bytes the kernel's set of signals has.
+const sigsetSize = 8
 
 // inherited takes the socket over from the agent. It listens anew, so that whoever connects can ask the kernel for this process.
 func inherited() (*net.UnixListener, error) {

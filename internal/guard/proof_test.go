@@ -217,7 +217,7 @@ func TestAStranger(t *testing.T) {
 		}
 	}
 	for name, uid := range map[string]uintptr{"root": 0, "nobody": 65534} {
-		answer := make(chan []byte)
+		answer := make(chan bool)
 		go func() {
 			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 			defer close(answer)
@@ -230,28 +230,39 @@ func TestAStranger(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			defer u.Close()
 			n, err := newConn(u)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			n.send(&message{Kind: kindHello, Build: "one"})
-			b := make([]byte, 1)
-			_ = u.SetReadDeadline(time.Now().Add(10 * time.Second))
-			k, err := u.Read(b)
+			_ = n.ep.SetReadDeadline(time.Now().Add(10 * time.Second))
+			m, err := n.receive()
 			if err != nil && !over(err) {
 				t.Error(err)
 			}
 			n.close()
-			answer <- b[:k]
+			answer <- m != nil
 		}()
-		if got := <-answer; (len(got) > 0) != (uid == 0) {
-			t.Errorf("%s was told %x", name, got)
+		if told := <-answer; told != (uid == 0) {
+			t.Errorf("%s was told something: %v", name, told)
 		}
 	}
 	// The root that came took the place of the agent, which takes it for the guard's death.
 	ended(t, x)
+}
+
+// A command finds its signals as they are anywhere else: none ignored, none blocked, whatever the guard does with its own.
+func TestSignalsAreAsAnywhere(t *testing.T) {
+	c := newClient(t, "")
+	x := start(t, c, job.Exec{Run: "r1", Attempt: 1, Argv: []string{"/bin/cat", "/proc/self/status"}, Dir: "/"})
+	out := string(ended(t, x).Output)
+	x.Release()
+	for _, name := range []string{"SigBlk", "SigIgn"} {
+		if want := name + ":\t0000000000000000\n"; !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
 }
 
 // Whatever an execution, an exit or a word is made of arrives as it was: also what is added to them later.

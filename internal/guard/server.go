@@ -141,15 +141,14 @@ func (s *server) talk(c *net.UnixConn) {
 	n, err := newConn(c)
 	if err != nil {
 		s.log.Error("an agent can't be served", "error", err)
-		_ = c.Close()
 		return
 	}
 	defer n.close()
-	_ = c.SetReadDeadline(time.Now().Add(helloPatience))
+	_ = n.ep.SetReadDeadline(time.Now().Add(helloPatience))
 	if m, err := n.receive(); err != nil || m.Kind != kindHello {
 		return
 	}
-	_ = c.SetReadDeadline(time.Time{})
+	_ = n.ep.SetReadDeadline(time.Time{})
 	s.last()
 	left := make(chan struct{})
 	defer close(left)
@@ -358,7 +357,7 @@ func (s *server) begin(b *starter) {
 }
 
 // moment is by how much the word of a start may be late, and not by twice as much.
-const moment = 2 * time.Millisecond
+const moment = 10 * time.Millisecond
 
 // tellFresh tells of the executions that began a moment ago and are still alive, and looks again while there are others.
 func (s *server) tellFresh() {
@@ -388,12 +387,11 @@ func (s *server) ended(h *held, x job.Execution) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.exec, h.exit = x, &exit
-	list := []*message{{Kind: kindEnded, ID: h.id, Exit: h.exit}}
+	m := &message{Kind: kindEnded, ID: h.id, Exit: h.exit}
 	if !h.told {
-		h.told = true
-		list = []*message{{Kind: kindStarted, ID: h.id, Pid: x.Pid()}, list[0]}
+		h.told, m.Pid = true, x.Pid() // that it began is told in one
 	}
-	s.tell(list...)
+	s.tell(m)
 }
 
 var errLate = job.Errorf(job.CodeUnavailable, "the guard came to it too late: the agent had given it up")

@@ -5,6 +5,7 @@ package guard
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +56,7 @@ type message struct {
 	Exec     *job.Exec     `cbor:"2,keyasint,omitempty"`  // of a start
 	Until    time.Duration `cbor:"3,keyasint,omitempty"`  // of hold; of a start: until when it may be read
 	By       string        `cbor:"4,keyasint,omitempty"`  // of a kill
-	Pid      int           `cbor:"5,keyasint,omitempty"`  // of a welcome: the guard's
+	Pid      int           `cbor:"5,keyasint,omitempty"`  // of a welcome: the guard's; of an end: its start was not told before
 	Ticks    uint64        `cbor:"6,keyasint,omitempty"`  // when that process started
 	Exit     *job.Exit     `cbor:"7,keyasint,omitempty"`  // of what ended
 	Error    *failure      `cbor:"8,keyasint,omitempty"`  // of what was refused
@@ -101,11 +102,15 @@ func (f *failure) err() error {
 
 // conn is one end of a socket. Sending never waits: what the socket does not take at once is queued for a goroutine that does. Where
 // it does take it, nobody is woken here, which is most of what a message would cost.
+//
+// Go's poller watches for what can be read and for what can be written, and the latter comes with each message that the other end has
+// taken: a wakeup for nothing. So it is not shown the socket, but an epoll set that watches what can be read alone.
 type conn struct {
-	c   *net.UnixConn
-	raw syscall.RawConn
-	dec *cbor.Decoder
-	enc cbor.UserBufferEncMode
+	sock *os.File // blocks; who must not wait says so with each call
+	raw  syscall.RawConn
+	ep   *os.File
+	dec  *cbor.Decoder
+	enc  cbor.UserBufferEncMode
 
 	mu     sync.Mutex
 	more   sync.Cond
@@ -120,6 +125,7 @@ type conn struct {
 // lazy is how long a message that has time waits for another to go with.
 const lazy = 10 * time.Millisecond
 
+// newConn takes a connection over.
 func newConn(c *net.UnixConn) (*conn, error) {
 	encode, err := cbor.EncOptions{Time: cbor.TimeRFC3339Nano, TimeTag: cbor.EncTagNone}.UserBufferEncMode()
 	if err != nil {
@@ -129,14 +135,60 @@ func newConn(c *net.UnixConn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := c.SyscallConn()
+	n := &conn{enc: encode, done: make(chan struct{})}
+	n.more.L = &n.mu
+	if err := n.open(c); err != nil {
+		return nil, fmt.Errorf("take a connection over: %w", err)
+	}
+	wait, err := n.ep.SyscallConn()
 	if err != nil {
+		n.hangUp()
 		return nil, err
 	}
-	n := &conn{c: c, raw: raw, enc: encode, dec: decode.NewDecoder(bufio.NewReaderSize(reader{raw}, 64<<10)), done: make(chan struct{})}
-	n.more.L = &n.mu
+	n.dec = decode.NewDecoder(bufio.NewReaderSize(reader{wait, n.raw}, 64<<10))
 	go n.write()
 	return n, nil
+}
+
+// open makes the descriptors.
+func (n *conn) open(c *net.UnixConn) error {
+	defer c.Close() // with it goes Go's poller's interest in the socket
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var fd int
+	if e := raw.Control(func(s uintptr) {
+		if fd, err = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			err = unix.SetNonblock(fd, false)
+		}
+	}); e != nil || err != nil {
+		return cmp.Or(e, err)
+	}
+	n.sock = os.NewFile(uintptr(fd), socketName)
+	if n.raw, err = n.sock.SyscallConn(); err != nil {
+		return errors.Join(err, n.sock.Close())
+	}
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return errors.Join(err, n.sock.Close())
+	}
+	err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)})
+	if err == nil {
+		err = unix.SetNonblock(ep, true)
+	}
+	n.ep = os.NewFile(uintptr(ep), "epoll")
+	if err != nil {
+		return errors.Join(err, n.ep.Close(), n.sock.Close())
+	}
+	return nil
+}
+
+// hangUp ends the connection for both ends, and wakes who reads or writes.
+func (n *conn) hangUp() {
+	_ = n.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	_ = n.ep.Close()
+	_ = n.sock.Close()
 }
 
 // send sends messages. After close they go nowhere.
@@ -177,7 +229,7 @@ func (n *conn) encode(list []*message) bool {
 		if err := n.enc.MarshalToBuffer(m, &n.buf); err != nil {
 			n.closed = true
 			n.more.Signal()
-			_ = n.c.Close()
+			n.hangUp()
 		}
 	}
 	return !n.closed
@@ -188,11 +240,10 @@ func (n *conn) push() {
 	if n.busy || n.buf.Len() == 0 || n.closed {
 		return
 	}
-	_ = n.raw.Write(func(fd uintptr) bool {
+	_ = n.raw.Control(func(fd uintptr) {
 		if done, no := swift(unix.SYS_SENDTO, fd, n.buf.Bytes()); no == 0 {
 			n.buf.Next(done)
-		}
-		return true // errors are the writer's: it tries again
+		} // errors are the writer's: it tries again
 	})
 	if n.buf.Len() > 0 {
 		n.more.Signal()
@@ -223,12 +274,12 @@ func (n *conn) write() {
 		rest := n.buf
 		n.buf, n.busy = bytes.Buffer{}, true
 		n.mu.Unlock()
-		_, err := n.c.Write(rest.Bytes())
+		_, err := n.sock.Write(rest.Bytes())
 		n.mu.Lock()
 		n.busy = false
 		if err != nil {
 			n.closed, n.buf = true, bytes.Buffer{}
-			_ = n.c.Close()
+			n.hangUp()
 			return
 		}
 	}
@@ -245,21 +296,24 @@ func swift(call, fd uintptr, p []byte) (int, syscall.Errno) {
 	}
 }
 
-// reader reads a socket.
-type reader struct{ raw syscall.RawConn }
+// reader reads a socket, and waits where there is nothing yet.
+type reader struct{ wait, raw syscall.RawConn }
 
 func (r reader) Read(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	var no syscall.Errno
-	if err := r.raw.Read(func(fd uintptr) bool {
-		n, no = swift(unix.SYS_RECVFROM, fd, p)
-		return no != unix.EAGAIN
-	}); err != nil {
-		return 0, err
-	}
+	var gone error
+	err = r.wait.Read(func(uintptr) bool {
+		gone = r.raw.Control(func(fd uintptr) { n, no = swift(unix.SYS_RECVFROM, fd, p) })
+		return gone != nil || no != unix.EAGAIN
+	})
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, err
+	case err != nil || gone != nil:
+		return 0, os.ErrClosed
 	case no != 0:
 		return 0, os.NewSyscallError("recvfrom", no)
 	case n == 0:
@@ -274,7 +328,7 @@ func (n *conn) fail() {
 	n.closed, n.buf = true, bytes.Buffer{}
 	n.more.Signal()
 	n.mu.Unlock()
-	_ = n.c.Close()
+	n.hangUp()
 }
 
 // close writes what is queued, as far as the other end takes it within a moment, and ends the connection.
@@ -283,14 +337,15 @@ func (n *conn) close() {
 	n.closed = true
 	n.more.Signal()
 	n.mu.Unlock()
-	_ = n.c.SetWriteDeadline(time.Now().Add(closePatience))
+	patience := time.AfterFunc(closePatience, n.hangUp)
 	<-n.done
+	patience.Stop()
 	n.mu.Lock()
 	if n.later != nil {
 		n.later.Stop()
 	}
 	n.mu.Unlock()
-	_ = n.c.Close()
+	n.hangUp()
 }
 
 // closePatience is how long a connection that is closed waits for the other end to take what is queued.
@@ -298,7 +353,7 @@ const closePatience = 2 * time.Second
 
 // over tells whether an error of receive is the plain end of the connection.
 func over(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET)
+	return errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // describe is an error of receive in words.

@@ -58,7 +58,8 @@ type execution struct {
 // source is the reading end of a pipe of an execution.
 type source struct {
 	fd     int  // -1: closed, or handed over
-	paused bool // the disk is behind
+	w      int  // the writing end, open until the main process has ended: its end alone wakes the loop then, not that of its descriptors too
+	paused bool // the loop does not watch it: the disk is behind, or the main process has ended
 	stream job.Stream
 	x      *execution
 }
@@ -142,7 +143,11 @@ func (s *source) read(buf []byte) {
 	case n > 0:
 		s.take(buf[:n])
 	case err != unix.EAGAIN && err != unix.EINTR: // the end
-		s.x.r.loop.drop(s.fd)
+		if s.paused {
+			unix.Close(s.fd)
+		} else {
+			s.x.r.loop.drop(s.fd)
+		}
 		s.fd = -1
 	}
 }
@@ -163,6 +168,15 @@ func (s *source) take(p []byte) {
 		_, _ = x.said.Write(p)
 	}
 	x.out.write(s.stream, now, p)
+}
+
+// shut lets go of the writing end, after the loop has been told to look away. x.mu is held.
+func (s *source) shut() {
+	if !s.paused && s.fd >= 0 {
+		s.x.r.loop.pause(s.fd)
+		s.paused = true
+	}
+	unix.Close(s.w)
 }
 
 // drain takes what the pipe holds at this moment, in which the main process has exited, and does not wait for more:
@@ -256,6 +270,7 @@ func (x *execution) reap(buf []byte, options int) bool {
 	}
 	x.tick.Stop()
 	for i := range x.outs {
+		x.outs[i].shut()
 		x.outs[i].drain(buf)
 	}
 	x.exit = job.Exit{

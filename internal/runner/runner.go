@@ -203,8 +203,7 @@ func (x *execution) spawn(ctx context.Context, c *command, stdin []byte) error {
 		return err
 	}
 	for i, p := range pipes {
-		unix.Close(p.w)
-		x.outs[i] = source{fd: p.r, stream: p.stream, x: x}
+		x.outs[i] = source{fd: p.r, w: p.w, stream: p.stream, x: x}
 	}
 	return nil
 }
