@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -28,14 +29,15 @@ func (s *Store) Campaign(ctx context.Context, id string, ttl time.Duration) (*Le
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	b := backoff{min: 50 * time.Millisecond, max: 2 * time.Second}
-	for {
-		l, holder, err := s.stand(ctx, id, ttl)
+	for dead := int64(0); ; {
+		l, holder, err := s.stand(ctx, id, ttl, dead)
 		if l != nil {
 			return l, nil
 		}
+		dead = 0
 		if err == nil {
 			b.reset()
-			err = s.awaitVacancy(ctx, holder, ttl)
+			dead, err = s.awaitVacancy(ctx, holder, ttl)
 		}
 		if ctx.Err() != nil {
 			return nil, job.Errorf(job.CodeUnavailable, "campaign as %s: %w", id, ctx.Err())
@@ -47,8 +49,9 @@ func (s *Store) Campaign(ctx context.Context, id string, ttl time.Duration) (*Le
 	}
 }
 
-// stand tries once to become the leader. Where another leads it returns that one's key.
-func (s *Store) stand(ctx context.Context, id string, ttl time.Duration) (l *Leadership, holder keyValue, err error) {
+// stand tries once to become the leader. Where another leads it returns that one's key, unless it is as it was last written at the revision
+// dead: then that leader is deposed.
+func (s *Store) stand(ctx context.Context, id string, ttl time.Duration, dead int64) (l *Leadership, holder keyValue, err error) {
 	key := s.full(leaderKey)
 	once, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -56,7 +59,7 @@ func (s *Store) stand(ctx context.Context, id string, ttl time.Duration) (l *Lea
 	if err != nil {
 		return nil, holder, err
 	}
-	if len(now.kvs) > 0 {
+	if len(now.kvs) > 0 && now.kvs[0].mod != dead {
 		return nil, now.kvs[0], nil
 	}
 	k, err := s.grant(ctx, ttl)
@@ -70,6 +73,15 @@ func (s *Store) stand(ctx context.Context, id string, ttl time.Duration) (l *Lea
 			_ = k.release(cleanup) // else it runs out by itself
 		}
 	}()
+	if len(now.kvs) > 0 { // whoever deposes must be able to lead: it has its lease
+		r, err := s.kv.Txn(once, &txn{when: []compare{atRevision(key, dead)}, then: []request{{action: del, key: key}}})
+		if err != nil && definite(err) {
+			return nil, holder, err
+		}
+		if err == nil && r.ok {
+			s.log.Warn("a leader that does not renew its key any more is deposed", "leader", string(now.kvs[0].value), "by", id)
+		}
+	}
 	_, err = s.kv.Txn(once, &txn{
 		when: []compare{absent(key)},
 		then: []request{{action: put, key: key, value: []byte(id), lease: k.id}},
@@ -101,21 +113,68 @@ func (s *Store) stand(ctx context.Context, id string, ttl time.Duration) (l *Lea
 	return l, holder, nil
 }
 
-// awaitVacancy returns when the leader's key is gone, or has to be looked at again.
-func (s *Store) awaitVacancy(ctx context.Context, holder keyValue, ttl time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, max(ttl, time.Second)) // then look again
+// A leader writes its key anew after each keepalive, three times in a ttl. Whoever sees that for a ttl no more asks etcd whether it is
+// so, and waits for another half before it deposes the leader; one that can't write its key for a ttl and a quarter has ended its
+// leadership by then. Mostly the lease has ended before. But when the leader dies together with etcd's own, the next one of etcd
+// gives every lease its whole length again, and more.
+func silence(ttl time.Duration) time.Duration { return ttl }
+func grace(ttl time.Duration) time.Duration   { return ttl / 2 }
+func unheard(ttl time.Duration) time.Duration { return ttl + ttl/4 }
+
+// awaitVacancy returns when the leader's key is gone, or has to be looked at again; or, as dead, the revision at which a leader wrote it last
+// who does so no more.
+func (s *Store) awaitVacancy(ctx context.Context, holder keyValue, ttl time.Duration) (dead int64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for r := range s.kv.Watch(ctx, holder.key, "", holder.mod+1) {
-		if r.err != nil {
-			return r.err
-		}
-		for _, c := range r.changes {
-			if c.deleted {
-				return nil
+	in := s.kv.Watch(ctx, holder.key, "", holder.mod+1)
+	last, doubted := holder.mod, false
+	b := backoff{min: 50 * time.Millisecond, max: time.Second}
+	quiet := time.NewTimer(silence(ttl))
+	defer quiet.Stop()
+	for {
+		select {
+		case r, ok := <-in:
+			if !ok || errors.Is(r.err, errCompacted) {
+				return 0, cmp.Or(r.err, ctx.Err())
 			}
+			if r.err != nil { // what was silent stays so
+				if !b.wait(ctx) {
+					return 0, ctx.Err()
+				}
+				in = s.kv.Watch(ctx, holder.key, "", last+1)
+				continue
+			}
+			b.reset()
+			for _, c := range r.changes {
+				if c.deleted {
+					return 0, nil
+				}
+				last, doubted = c.kv.mod, false
+				quiet.Reset(silence(ttl))
+			}
+		case <-quiet.C:
+			if doubted {
+				return last, nil
+			}
+			// Nothing may come because etcd is away, or because the watch is broken.
+			once, stop := context.WithTimeout(ctx, attemptTimeout)
+			now, err := s.kv.Range(once, request{key: holder.key})
+			stop()
+			switch {
+			case err != nil:
+				quiet.Reset(b.delay())
+			case len(now.kvs) == 0 || now.kvs[0].mod != last:
+				return 0, nil // look at it anew
+			case now.kvs[0].version == 1:
+				quiet.Reset(silence(ttl)) // it has not written it a second time yet: the lease alone tells
+			default:
+				doubted = true
+				quiet.Reset(grace(ttl))
+			}
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		}
 	}
-	return nil
 }
 
 // Leader tells who leads, and since which term; empty: nobody.
@@ -148,32 +207,51 @@ func (l *Leadership) run() {
 	}()
 	check := time.NewTicker(max(l.k.ttl/40, 20*time.Millisecond))
 	defer check.Stop()
+	touched := time.Duration(l.k.sent.Load())
 	for seen := l.k.sent.Load(); ; {
 		select {
 		case <-check.C:
 		case <-l.ctx.Done():
 			return
 		}
-		if l.k.left() <= margin {
+		if l.k.left() <= margin || l.s.clock.elapsed()-touched > unheard(l.k.ttl) {
 			l.s.log.Warn("the leadership cannot be proven any more", "master", l.id, "term", l.term)
 			return
 		}
 		if sent := l.k.sent.Load(); sent != seen { // after each keepalive: the key could be gone without the lease
-			seen = sent
-			if l.deposed() {
+			at := l.s.clock.elapsed()
+			done, deposed := l.touch(max(min(l.k.ttl/3, l.k.left()-margin), time.Millisecond))
+			if deposed {
 				l.s.log.Warn("the leader's key is lost", "master", l.id, "term", l.term)
 				return
+			}
+			if done {
+				seen, touched = sent, at
 			}
 		}
 	}
 }
 
-// deposed tells whether the key is certainly another's, or nobody's.
-func (l *Leadership) deposed() bool {
-	ctx, cancel := context.WithTimeout(l.ctx, max(l.k.left(), time.Millisecond))
+// touch writes the leader's key as it is, so that others see that the leader lives, and tells whether the key is certainly another's, or
+// nobody's. Where etcd's space is used up nothing can be written, but nobody else can take a lease either.
+func (l *Leadership) touch(within time.Duration) (done, deposed bool) {
+	ctx, cancel := context.WithTimeout(l.ctx, within)
 	defer cancel()
-	r, err := l.s.kv.Range(ctx, request{key: l.s.full(leaderKey), keysOnly: true})
-	return err == nil && (len(r.kvs) == 0 || r.kvs[0].create != l.term)
+	key := l.s.full(leaderKey)
+	r, err := l.s.kv.Txn(ctx, &txn{
+		when: []compare{madeAt(key, l.term)},
+		then: []request{{action: put, key: key, value: []byte(l.id), lease: l.k.id}},
+	})
+	switch {
+	case err == nil:
+		return r.ok, !r.ok
+	case errors.Is(err, errLeaseNotFound):
+		return false, true
+	case errors.Is(err, errNoSpace):
+		now, err := l.s.kv.Range(ctx, request{key: key, keysOnly: true})
+		return err == nil, err == nil && (len(now.kvs) == 0 || now.kvs[0].create != l.term)
+	}
+	return false, false
 }
 
 // Term is the number of the leadership. It only grows from one leader to the next.

@@ -69,6 +69,117 @@ func TestStaleLeaderIsRefused(t *testing.T) { // ancestors 49, 50, 51; scenario 
 	})
 }
 
+// A leader that died is replaced although its lease lives: as when it died together with etcd's own leader, whose successor gives each lease
+// its whole length again, and more. One that lives is not, whatever stands for election; nor is one that cannot write because
+// etcd's space is used up, for then nobody else could lead.
+func TestDeadLeaderWhoseLeaseLives(t *testing.T) { // ancestor 48, ancestor 50
+	const ttl = 10 * time.Second
+	world := func(t *testing.T, f func(ctx context.Context, m *Memory, first *Leadership, next <-chan *Leadership)) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			m := NewMemory(MemoryOptions{})
+			defer m.Close()
+			a, b := m.Client("a"), m.Client("b")
+			defer a.Close()
+			defer b.Close()
+			first := campaign(t, a, "m1", ttl)
+			next := make(chan *Leadership, 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() {
+				if l, err := b.Campaign(ctx, "m2", ttl); err == nil {
+					next <- l
+				}
+			}()
+			time.Sleep(time.Hour)
+			if over(first) || len(next) > 0 {
+				t.Fatal("a leader that lives was deposed")
+			}
+			f(ctx, m, first, next)
+			cancel()
+			synctest.Wait()
+		})
+	}
+	// immortal keeps the lease of a leader that is dead.
+	immortal := func(ctx context.Context, m *Memory, first *Leadership) {
+		other := m.Client("etcd")
+		go func() {
+			defer other.Close()
+			for sleep(ctx, time.Second) {
+				_, _ = other.kv.KeepAlive(ctx, first.k.id)
+			}
+		}()
+	}
+	t.Run("it is dead", func(t *testing.T) {
+		world(t, func(ctx context.Context, m *Memory, first *Leadership, next <-chan *Leadership) {
+			immortal(ctx, m, first)
+			m.Cut("a")
+			var l *Leadership
+			select {
+			case l = <-next:
+			case <-time.After(ttl + grace(ttl) + time.Second):
+				t.Error("nobody leads in its place")
+				return
+			}
+			if !over(first) || l.Term() <= first.Term() {
+				t.Errorf("two lead, with the terms %d and %d", first.Term(), l.Term())
+			}
+			m.Heal("a")
+			if done, err := first.Do(ctx, PutConfig(&Config{Key: "A", Value: "1"}, Any)); !errors.Is(err, ErrNotLeader) || done[0] {
+				t.Errorf("its writes are taken: %v, %v", done, err)
+			}
+		})
+	})
+	// The leader is cut off from writing, but its keepalives pass: it ends by itself before the other one leads.
+	t.Run("it can't write", func(t *testing.T) {
+		world(t, func(ctx context.Context, m *Memory, first *Leadership, next <-chan *Leadership) {
+			m.OnCall(func(_ context.Context, c Call) error {
+				if c.Client == "a" && c.Op == "txn" && !c.After {
+					return ErrCut
+				}
+				return nil
+			})
+			ended := time.Time{}
+			select {
+			case <-first.Done():
+				ended = time.Now()
+			case <-next:
+				t.Error("another one leads while it thinks that it does")
+				return
+			}
+			<-next
+			if time.Since(ended) < time.Second {
+				t.Errorf("only %s between the two", time.Since(ended))
+			}
+		})
+	})
+	t.Run("no space", func(t *testing.T) {
+		world(t, func(ctx context.Context, m *Memory, first *Leadership, next <-chan *Leadership) {
+			m.SetAlarm("NOSPACE")
+			time.Sleep(time.Hour)
+			if over(first) || len(next) > 0 {
+				t.Error("deposed by who can't lead")
+			}
+			m.SetAlarm("")
+			time.Sleep(time.Hour)
+			if l, term, err := first.s.Leader(ctx); err != nil || l == "" || term < first.Term() {
+				t.Error(l, term, err)
+			}
+		})
+	})
+	// The watch of who stands is broken without a word: what etcd says counts.
+	t.Run("nothing is heard", func(t *testing.T) {
+		world(t, func(ctx context.Context, m *Memory, first *Leadership, next <-chan *Leadership) {
+			m.HoldWatches("b")
+			time.Sleep(time.Hour)
+			if over(first) || len(next) > 0 {
+				t.Error("a leader that lives was deposed")
+			}
+			m.ReleaseWatches("b")
+		})
+	})
+}
+
 func TestFailoverTime(t *testing.T) {
 	backends(t, func(t *testing.T, fx *fixture) {
 		const ttl = 2 * time.Second
