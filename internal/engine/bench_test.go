@@ -20,6 +20,14 @@ type cluster struct {
 	jobs int
 }
 
+// sites are a hundred, of a hundred nodes and a hundred tasks each: a million jobs. With -short there is one.
+func sites() int {
+	if testing.Short() {
+		return 1
+	}
+	return 100
+}
+
 func newCluster(b *testing.B, sites, nodes, tasks int, kind job.KindName, edit ...func(*job.Task)) *cluster {
 	c := &cluster{s: engine.New(engine.Options{}), now: benchStart}
 	for site := range sites {
@@ -75,17 +83,14 @@ func (c *cluster) settle() {
 // BenchmarkNodeLost plans after the end of one node among 10,000 with 1,000,000 jobs: away, its tasks go on; deleted,
 // its 100 jobs are, and those of its interval tasks are renewed on the 99 other candidates.
 func BenchmarkNodeLost(b *testing.B) {
-	if testing.Short() {
-		b.Skip("it builds a million jobs")
-	}
 	for _, kind := range []job.KindName{"common", "interval"} {
-		c := newCluster(b, 100, 100, 100, kind)
+		c := newCluster(b, sites(), 100, 100, kind)
 		c.settle()
 		for _, how := range []string{"offline", "deleted"} {
 			b.Run(string(kind)+"/"+how, func(b *testing.B) {
 				n := 0
 				for b.Loop() {
-					id := job.NodeID(fmt.Sprintf("s%dn%d", n%100, n/100%100))
+					id := job.NodeID(fmt.Sprintf("s%dn%d", n%sites(), n/sites()%100))
 					n++
 					start := time.Now()
 					if how == "offline" {
@@ -106,11 +111,8 @@ func BenchmarkNodeLost(b *testing.B) {
 
 // BenchmarkFirstPlacement places 10,000 tasks on each of 100 nodes.
 func BenchmarkFirstPlacement(b *testing.B) {
-	if testing.Short() {
-		b.Skip("it makes a million jobs")
-	}
 	for b.Loop() {
-		c := newCluster(b, 1, 100, 10_000, "interval")
+		c := newCluster(b, 1, 100, 100*sites(), "interval")
 		longest, jobs := time.Duration(0), 0
 		for {
 			start := time.Now()
@@ -131,10 +133,7 @@ func BenchmarkFirstPlacement(b *testing.B) {
 
 // BenchmarkTakeOver is a new leader's first plan over 1,000,000 jobs that are as they should be.
 func BenchmarkTakeOver(b *testing.B) {
-	if testing.Short() {
-		b.Skip("it builds a million jobs")
-	}
-	c := newCluster(b, 100, 100, 100, "interval")
+	c := newCluster(b, sites(), 100, 100, "interval")
 	c.settle()
 	for b.Loop() {
 		c.s.Apply(engine.Began{At: c.now})
@@ -146,9 +145,6 @@ func BenchmarkTakeOver(b *testing.B) {
 
 // BenchmarkMemory is what a job costs the engine.
 func BenchmarkMemory(b *testing.B) {
-	if testing.Short() {
-		b.Skip("it builds a million jobs")
-	}
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC()
@@ -158,11 +154,11 @@ func BenchmarkMemory(b *testing.B) {
 	}
 	for b.Loop() {
 		before := heap()
-		c := newCluster(b, 100, 100, 100, "common")
+		c := newCluster(b, sites(), 100, 100, "common")
 		empty := heap()
 		c.settle()
 		b.ReportMetric(float64(heap()-empty)/float64(c.jobs), "B/job")
-		b.ReportMetric(float64(empty-before)/10_000, "B/task")
+		b.ReportMetric(float64(empty-before)/float64(sites()*100), "B/task")
 		runtime.KeepAlive(c)
 	}
 }

@@ -1,20 +1,64 @@
-// Command bench measures Rota as its users have it, a process of its own, against a bare loop in the same run, and
-// writes docs/benchmarks.md.
+// Command bench measures Rota as its users have it, in processes of its own, against a bare loop in the same run, and writes
+// docs/benchmarks.md, with docs/benchmarks.json beside it, against which the next run compares.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"time"
+	"strings"
+	"syscall"
 
 	"github.com/rota-dev/rota/internal/guard"
 )
+
+// measurements are what is measured, in the order of the report. Each is in a file of its name.
+var measurements = []measurement{
+	{"start", (*bench).starting},
+	{"oneoff", (*bench).oneOff},
+	{"burst", (*bench).sameSecond},
+	{"late", (*bench).lateness},
+	{"jobs", (*bench).manyJobs},
+	{"clock", (*bench).clock},
+	{"cluster", (*bench).cluster},
+	{"watch", (*bench).watch},
+	{"history", (*bench).history},
+	{"failover", (*bench).failover},
+	{"timers", (*bench).timers},
+	{"price", (*bench).prices},
+}
+
+// measurement takes some figures.
+type measurement struct {
+	name string
+	take func(*bench, context.Context) ([]figure, error)
+}
+
+// options say what is measured, and how often.
+type options struct {
+	out     string // - for standard output
+	only    []string
+	rounds  int
+	runs    int
+	records int
+	kills   int
+	quick   bool
+}
+
+// bench is one run of this command.
+type bench struct {
+	options
+	bin, dir string
+	n        int // of servers that were started
+	log      io.Writer
+}
 
 func main() {
 	if dir, ok := guard.Asked(); ok { // for the price of the guard
@@ -23,77 +67,93 @@ func main() {
 		}
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	o, err := parse(os.Args[1:])
+	if err == nil {
+		err = run(ctx, o, os.Stdout, os.Stderr)
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
-	out := flag.String("o", "docs/benchmarks.md", "where to write; - for standard output")
-	rounds := flag.Int("rounds", 5, "how often each figure is taken; the median counts")
-	runs := flag.Int("runs", 2000, "one-off runs in a round")
-	only := flag.String("only", "", "take these figures alone, and write them to standard output: start, late, oneoff, burst or price")
-	flag.Parse()
+func parse(args []string) (o options, err error) {
+	var only string
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.out, "o", "docs/benchmarks.md", "where to write, with the figures in a .json beside it; - for standard output alone")
+	f.IntVar(&o.rounds, "rounds", 5, "how often each figure is taken; the median counts")
+	f.IntVar(&o.runs, "runs", 2000, "one-off runs in a round")
+	f.IntVar(&o.records, "records", 1_000_000, "records in history; 10000000 take half an hour more")
+	f.IntVar(&o.kills, "kills", 50, "how often the leader is killed, and a node")
+	f.StringVar(&only, "only", "", "measure these alone, parted by commas, and write to standard output: "+strings.Join(names(), " "))
+	f.BoolVar(&o.quick, "quick", false, "see that everything can be measured, with figures that say nothing, and write to standard output")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if only != "" {
+		o.only = strings.Split(only, ",")
+		o.out = "-"
+	}
+	if o.quick {
+		o.out, o.rounds, o.runs, o.records, o.kills = "-", 1, 100, 2000, 1
+	}
+	for _, name := range o.only {
+		if !slices.Contains(names(), name) {
+			return o, fmt.Errorf("there is no measurement %q: -only takes %s", name, strings.Join(names(), " "))
+		}
+	}
+	if o.rounds < 1 || o.runs < 1 || o.records < 1 || o.kills < 1 {
+		return o, errors.New("-rounds, -runs, -records and -kills are numbers from 1")
+	}
+	return o, nil
+}
 
+func names() (list []string) {
+	for _, m := range measurements {
+		list = append(list, m.name)
+	}
+	return list
+}
+
+// run measures, tells of each figure on log, and writes the report.
+func run(ctx context.Context, o options, out, log io.Writer) error {
 	dir, err := os.MkdirTemp("", "rota-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	bin := filepath.Join(dir, "rota")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", bin, "./cmd/rota")
+	b := &bench{options: o, bin: filepath.Join(dir, "rota"), dir: dir, log: log}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.bin, "github.com/rota-dev/rota/cmd/rota")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, text)
 	}
-
-	b := &bench{bin: bin, dir: dir, rounds: *rounds, runs: *runs}
-	var figures []figure
-	for _, measure := range []struct {
-		name string
-		take func(context.Context) ([]figure, error)
-	}{{"start", b.starting}, {"late", b.lateness}, {"oneoff", b.oneOff}, {"burst", b.sameSecond}, {"price", b.prices}} {
-		if *only != "" && *only != measure.name {
+	r, err := newReport(b.bin, o.rounds)
+	if err != nil {
+		return err
+	}
+	for _, m := range measurements {
+		if len(o.only) > 0 && !slices.Contains(o.only, m.name) {
 			continue
 		}
-		f, err := measure.take(ctx)
+		figures, err := m.take(b, ctx)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", m.name, err)
 		}
-		for _, x := range f {
-			fmt.Fprintf(os.Stderr, "%-64s %s\n", x.what, x.value)
+		for _, f := range figures {
+			fmt.Fprintf(log, "%-8s %-72s %s\n", m.name, f.What, f.value())
 		}
-		figures = append(figures, f...)
+		r.Figures = append(r.Figures, figures...)
 	}
-	if *only != "" {
-		*out = "-"
+	return r.write(o.out, out)
+}
+
+// size is n, or in a quick run what is enough to see that it can be measured.
+func (b *bench) size(n, quick int) int {
+	if b.quick {
+		return quick
 	}
-	return write(*out, figures, *rounds)
+	return n
 }
-
-// figure is a row of the report.
-type figure struct{ what, value, target, note string }
-
-type bench struct {
-	bin, dir     string
-	rounds, runs int
-	n            int
-}
-
-func median[T int | int64 | float64 | time.Duration](list []T) T {
-	s := slices.Clone(list)
-	slices.Sort(s)
-	return s[len(s)/2]
-}
-
-func percentile(list []time.Duration, p float64) time.Duration {
-	s := slices.Clone(list)
-	slices.Sort(s)
-	return s[min(len(s)-1, int(float64(len(s))*p))]
-}
-
-func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
-func us(d time.Duration) string { return fmt.Sprintf("%.0f µs", float64(d)/1e3) }

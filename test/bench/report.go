@@ -1,58 +1,188 @@
 package main
 
 import (
+	"debug/buildinfo"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
 
-// remarks say what the figures that miss their targets are made of.
-const remarks = `
-## What is not met, and why
+// report is a run of the command, and what is kept of it beside docs/benchmarks.md.
+type report struct {
+	Date     string            `json:"date"`
+	Machine  string            `json:"machine"`
+	Rounds   int               `json:"rounds"`
+	Versions map[string]string `json:"versions"`
+	Figures  []figure          `json:"figures"`
+}
 
-A run that is asked for costs more than its target. By the profile of the same load without HTTP
-(` + "`go test ./internal/app -run '^$' -bench OneOff -cpuprofile cpu.prof`" + `) the server's processor time goes, in round figures, to: starting and
-reaping the process 35 %, etcd (apply, raft, its log) 20 %, decoding what the watches of node and master tell 12 %, history 11 %, asking
-5 %, the spool 4 %, garbage collection and the rest 13 %. HTTP and its JSON come on top: about 150 µs a run.
+// engines are the modules whose versions a figure depends on, and what people call them.
+var engines = map[string]string{"go.etcd.io/etcd/server/v3": "etcd", "modernc.org/sqlite": "modernc.org/sqlite", "google.golang.org/grpc": "grpc"}
 
-Instants that are due together start a little later than the bare loop ends as many, because each has its beginning on disk before it starts, and
-records are handed over and taken in meanwhile, on the same processors.
-
-Other figures: timers against other libraries in [timers](timers.md), history with a million records by
-` + "`ROTA_BENCH_RECORDS=1000000 go test -run '^$' -bench Page ./internal/history`" + `, the plan for a million jobs by
-` + "`go test -run '^$' -bench . ./internal/engine`" + `, the clock with a million entries by ` + "`go test -run '^$' -bench Clock ./internal/node`" + `.
-`
-
-// write writes the report.
-func write(path string, figures []figure, rounds int) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `make bench`, which takes each figure %d times and shows the median. Only the ratios carry over to other\nmachines: what is compared is taken in turn, in the same run.\n\n", rounds)
-	fmt.Fprintf(&b, "%s, %s, %d processors (%s), %s\n\n", time.Now().UTC().Format("2006-01-02"), runtime.Version(), runtime.NumCPU(), cpuModel(), kernel())
-	b.WriteString("| what | figure | target | note |\n|---|---|---|---|\n")
-	for _, f := range figures {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", f.what, f.value, f.target, f.note)
+// newReport says when and where, and with what the program was built.
+func newReport(bin string, rounds int) (*report, error) {
+	info, err := buildinfo.ReadFile(bin)
+	if err != nil {
+		return nil, err
 	}
-	b.WriteString(remarks)
-	if path == "-" {
-		_, err := fmt.Print(b.String())
+	r := &report{
+		Date: time.Now().UTC().Format("2006-01-02"), Rounds: rounds, Versions: map[string]string{"go": info.GoVersion},
+		Machine: fmt.Sprintf("%d processors (%s), %s of memory, %s", runtime.NumCPU(), cpuModel(), memory(), kernel()),
+	}
+	for _, d := range info.Deps {
+		if name := engines[d.Path]; name != "" {
+			r.Versions[name] = d.Version
+		}
+	}
+	return r, nil
+}
+
+// before is the last report that was kept; nil: there is none.
+func before(path string) (*report, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &report{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// kept is where the figures of the last report are, for those that go to standard output too.
+const kept = "docs/benchmarks.json"
+
+// write writes the report and what is kept of it; - writes to out and keeps nothing.
+func (r *report) write(path string, out io.Writer) error {
+	data := kept
+	if path != "-" {
+		data = strings.TrimSuffix(path, ".md") + ".json"
+	}
+	last, err := before(data)
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, []byte(b.String()), 0o644)
+	text := r.page(last)
+	if path == "-" {
+		_, err := io.WriteString(out, text)
+		return err
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		return err
+	}
+	j, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(data, append(j, '\n'), 0o644)
+}
+
+// page is the report for people.
+func (r *report) page(last *report) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Benchmarks
+
+Written by %s, which takes each figure %d times and shows the median, and how far apart the least and the most are. What is
+compared is taken in turn, in the same run: the ratios (×, %%) carry over to other machines, times and rates do not. %s,
+which is written along, has every round; %s takes one measurement alone.
+
+`, "`make bench`", r.Rounds, "[benchmarks.json](benchmarks.json)", "`go run ./test/bench -only NAME`")
+	fmt.Fprintf(&b, "%s, %s. %s\n\n", r.Date, r.Machine, r.versions())
+	if last != nil {
+		fmt.Fprintf(&b, "*Before* are the figures of %s", last.Date)
+		if last.Machine != r.Machine {
+			fmt.Fprintf(&b, " on another machine (%s), so that only ratios are compared", last.Machine)
+		}
+		b.WriteString("; **worse** is what is so by more than the spread of either and by more than 5 %.\n\n")
+	}
+	b.WriteString("| what | figure | spread | target | before | note |\n|---|---|---|---|---|---|\n")
+	for _, f := range r.Figures {
+		target := f.target()
+		if !f.met() {
+			target += " **missed**"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", f.What, f.value(), number(f.spread()), target, r.compare(f, last), f.Note)
+	}
+	r.explain(&b)
+	return b.String()
+}
+
+// compare is what a figure was in the last report, and whether it is worse now.
+func (r *report) compare(f figure, last *report) string {
+	if last == nil {
+		return ""
+	}
+	i := slices.IndexFunc(last.Figures, func(o figure) bool { return o.Key == f.Key && o.Unit == f.Unit && len(o.Rounds) > 0 })
+	if i < 0 {
+		return ""
+	}
+	was := last.Figures[i]
+	if f.worse(was) && (r.Machine == last.Machine || slices.Contains(ratios, f.Unit)) {
+		return number(was.median()) + " **worse**"
+	}
+	return number(was.median())
+}
+
+// explain says of each figure that misses its goal what it is made of.
+func (r *report) explain(b *strings.Builder) {
+	var told []string
+	for _, f := range r.Figures {
+		why := reasons[f.Key]
+		if f.met() || why == "" || slices.Contains(told, why) {
+			continue
+		}
+		if len(told) == 0 {
+			b.WriteString("\n## What is not met, and why\n")
+		}
+		told = append(told, why)
+		fmt.Fprintf(b, "\n%s\n", why)
+	}
+}
+
+func (r *report) versions() string {
+	var list []string
+	for name, v := range r.Versions {
+		list = append(list, strings.TrimSpace(strings.TrimPrefix(name, "go")+" "+v))
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 func cpuModel() string {
-	data, err := os.ReadFile("/proc/cpuinfo")
+	return field("/proc/cpuinfo", "model name", runtime.GOARCH)
+}
+
+// memory is the machine's, in whole GiB.
+func memory() string {
+	var kb float64
+	if _, err := fmt.Sscan(field("/proc/meminfo", "MemTotal", ""), &kb); err != nil {
+		return "?"
+	}
+	return fmt.Sprintf("%.0f GiB", kb/(1<<20))
+}
+
+func field(file, name, otherwise string) string {
+	data, err := os.ReadFile(file)
 	if err != nil {
-		return runtime.GOARCH
+		return otherwise
 	}
 	for line := range strings.Lines(string(data)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == name {
 			return strings.TrimSpace(v)
 		}
 	}
-	return runtime.GOARCH
+	return otherwise
 }
 
 func kernel() string {

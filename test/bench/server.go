@@ -14,47 +14,61 @@ import (
 	"time"
 
 	"github.com/rota-dev/rota/client"
+	"github.com/rota-dev/rota/job"
 )
 
-// server is a `rota up` under measurement.
+// server is a process of Rota under measurement.
 type server struct {
 	cmd    *exec.Cmd
-	client *client.Client
-	booted time.Duration // from exec to ready
-	dir    string
+	client *client.Client // of a master
+	booted time.Duration  // from exec to ready
+	addr   string         // of its API, or of a node's /readyz
+	dir    string         // its data folder
+	args   []string
+	log    *os.File
+}
+
+// folder is a new data folder.
+func (b *bench) folder() string {
+	b.n++
+	return filepath.Join(b.dir, "data"+strconv.Itoa(b.n))
 }
 
 // start boots `rota up` with a data folder of its own and waits until it serves.
-func (b *bench) start(ctx context.Context) (*server, error) {
-	b.n++
-	dir := filepath.Join(b.dir, "data"+strconv.Itoa(b.n))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func (b *bench) start(ctx context.Context, args ...string) (*server, error) {
+	return b.boot(ctx, b.folder(), append([]string{"up", "--name", "n1"}, args...)...)
+}
+
+// boot starts a server in a data folder and waits until it is ready. One with a token is given a client.
+func (b *bench) boot(ctx context.Context, dir string, args ...string) (*server, error) {
+	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	addr := l.Addr().String()
-	l.Close()
-	s := &server{dir: dir}
-	s.cmd = exec.CommandContext(ctx, b.bin, "up", "--data", dir, "--listen", addr, "--name", "n1", "--log-level", "warn")
-	s.cmd.Stderr = os.Stderr
+	s := &server{dir: dir, addr: addr, args: append(args, "--data", dir, "--listen", addr, "--log-level", "warn")}
+	if s.log, err = os.CreateTemp(b.dir, "log"); err != nil {
+		return nil, err
+	}
+	s.cmd = exec.CommandContext(ctx, b.bin, s.args...)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	began := time.Now()
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for {
+	if err := await(ctx, time.Millisecond, 2*time.Minute, "the server is ready", func() (bool, error) {
 		resp, err := http.Get("http://" + addr + "/readyz")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				break
-			}
+		if err != nil {
+			return false, nil
 		}
-		if time.Since(began) > 30*time.Second {
-			return nil, fmt.Errorf("the server is not ready after 30 s: %w", err)
-		}
-		time.Sleep(time.Millisecond)
+		return resp.StatusCode == http.StatusOK, resp.Body.Close()
+	}); err != nil {
+		text, _ := os.ReadFile(s.log.Name())
+		return nil, fmt.Errorf("rota %s: %w\n%s", strings.Join(s.args, " "), err, text)
 	}
 	s.booted = time.Since(began)
+	if args[0] == "node" {
+		return s, nil
+	}
 	token, err := os.ReadFile(filepath.Join(dir, "admin.token"))
 	if err != nil {
 		return nil, err
@@ -63,17 +77,98 @@ func (b *bench) start(ctx context.Context) (*server, error) {
 	return s, err
 }
 
-func (s *server) stop() error {
-	s.client.Close()
+// end asks the server to end, and waits. Its data folder stays.
+func (s *server) end() error {
+	if s.client != nil {
+		s.client.Close()
+	}
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	_ = s.cmd.Wait() // ended by a signal
+	return s.log.Close()
+}
+
+// stop ends the server and removes its data.
+func (s *server) stop() error {
+	if err := s.end(); err != nil {
+		return err
+	}
 	return os.RemoveAll(s.dir)
+}
+
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// await looks every so often whether something holds.
+func await(ctx context.Context, every, within time.Duration, what string, holds func() (bool, error)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		ok, err := holds()
+		if ok || err != nil {
+			return err
+		}
+		if time.Since(began) > within {
+			return fmt.Errorf("not within %s: %s", within, what)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// pause lets some time pass.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// apply applies tasks, a thousand at a time.
+func (s *server) apply(ctx context.Context, tasks []job.Task) error {
+	const most = 1000
+	for from := 0; from < len(tasks); from += most {
+		if _, err := s.client.Apply(ctx, tasks[from:min(from+most, len(tasks))], client.ApplyOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// counts are the outcomes of all records that match.
+func (s *server) counts(ctx context.Context, f job.StatsFilter) (map[job.Outcome]int64, error) {
+	list, err := s.client.Stats(ctx, f)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return list[0].Count, nil
 }
 
 // cpu is what the server and its guard have used, without the commands.
 func (s *server) cpu() (time.Duration, error) { return cpuWithGuards(s.cmd.Process.Pid) }
+
+// memory is the server's resident memory in MiB: all of it, and without the files that it has mapped.
+func (s *server) memory() (all, own float64, err error) {
+	status := fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid)
+	for name, to := range map[string]*float64{"VmRSS": &all, "RssAnon": &own} {
+		if _, err := fmt.Sscan(field(status, name, ""), to); err != nil {
+			return 0, 0, fmt.Errorf("%s of %s: %w", name, status, err)
+		}
+		*to /= 1024
+	}
+	return all, own, nil
+}
 
 // cpuWithGuards is what a process and the guards that it started have used.
 func cpuWithGuards(pid int) (time.Duration, error) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 
 // feature is a way to execute `/bin/true`, of which the price is wanted.
 type feature struct {
+	key    string
 	name   string
 	direct bool // in this process: without the guard
 	groups bool
@@ -25,16 +25,16 @@ type feature struct {
 }
 
 var features = []feature{
-	{name: "the runner in the agent's own process, without control groups", direct: true},
-	{name: "in a control group of its own", direct: true, groups: true},
-	{name: "through the guard, in a control group: as it is by default", groups: true},
-	{name: "… as another user", groups: true, exec: job.Exec{User: "nobody"}, root: true},
-	{name: "… with a timeout and stdin", groups: true, exec: job.Exec{Timeout: time.Hour, Stdin: []byte("input")}},
-	{name: "… with `nice` and `umask`", groups: true, exec: job.Exec{Limits: job.Limits{Nice: 1, Umask: "0027"}}},
-	{name: "… with `open_files`", groups: true, exec: job.Exec{Limits: job.Limits{OpenFiles: 1024}}},
-	{name: "… with `processes`", groups: true, exec: job.Exec{Limits: job.Limits{Processes: 10}}, root: true},
-	{name: "… with `memory`", groups: true, exec: job.Exec{Limits: job.Limits{Memory: 64 << 20}}, root: true},
-	{name: "… with all limits", groups: true, root: true, exec: job.Exec{
+	{key: "direct", name: "the runner in the agent's own process, without control groups", direct: true},
+	{key: "group", name: "in a control group of its own", direct: true, groups: true},
+	{key: "guard", name: "through the guard, in a control group: as it is by default", groups: true},
+	{key: "user", name: "… as another user", groups: true, exec: job.Exec{User: "nobody"}, root: true},
+	{key: "timeout", name: "… with a timeout and stdin", groups: true, exec: job.Exec{Timeout: time.Hour, Stdin: []byte("input")}},
+	{key: "nice", name: "… with `nice` and `umask`", groups: true, exec: job.Exec{Limits: job.Limits{Nice: 1, Umask: "0027"}}},
+	{key: "files", name: "… with `open_files`", groups: true, exec: job.Exec{Limits: job.Limits{OpenFiles: 1024}}},
+	{key: "processes", name: "… with `processes`", groups: true, exec: job.Exec{Limits: job.Limits{Processes: 10}}, root: true},
+	{key: "memory", name: "… with `memory`", groups: true, exec: job.Exec{Limits: job.Limits{Memory: 64 << 20}}, root: true},
+	{key: "limits", name: "… with all limits", groups: true, root: true, exec: job.Exec{
 		Limits: job.Limits{Memory: 64 << 20, CPU: 1, Processes: 10, OpenFiles: 1024, Nice: 1, Umask: "0027"},
 	}},
 }
@@ -51,22 +51,22 @@ func (b *bench) prices(ctx context.Context) ([]figure, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.name, err)
 		}
-		figures = append(figures, one)
+		figures = append(figures, one...)
 	}
 	return figures, nil
 }
 
-func (b *bench) price(ctx context.Context, f feature, dir string) (figure, error) {
+func (b *bench) price(ctx context.Context, f feature, dir string) ([]figure, error) {
 	r, stop, err := f.runner(dir)
 	if err != nil {
-		return figure{}, err
+		return nil, err
 	}
 	defer stop()
 	e := f.exec
 	e.Argv, e.Dir, e.Attempt = []string{"/bin/true"}, "/", 1
 	e.Env = []string{"PATH=" + runner.DefaultPath, "ROTA_TASK=x", "ROTA_GROUP=default", "ROTA_NODE=x"}
 	var n atomic.Int64
-	once := func() error {
+	once := func(int64) error {
 		e := e
 		e.Run = job.RunID(fmt.Sprintf("bench%d", n.Add(1)))
 		x, err := r.Start(ctx, e)
@@ -80,12 +80,15 @@ func (b *bench) price(ctx context.Context, f feature, dir string) (figure, error
 		}
 		return nil
 	}
-	if err := once(); err != nil { // starts the guard, and tells whether this machine can do it
-		return figure{"a run " + f.name, "not possible here", "", err.Error()}, nil
+	if err := once(0); err != nil { // starts the guard
+		return nil, err
 	}
 	const turn = 100
-	var ratios []float64
-	var added []time.Duration
+	share := figure{Key: "price/" + f.key + "/ratio", What: "a run " + f.name + ", of the bare loop", Unit: "%", Rising: true}
+	added := figure{Key: "price/" + f.key + "/cpu", What: "a run " + f.name + ": processor time added", Unit: "µs"}
+	if f.exec.Limits == (job.Limits{}) && f.exec.User == "" {
+		share.Goal = atLeast(90)
+	}
 	for range b.rounds {
 		var took [2]time.Duration
 		var used [2]time.Duration
@@ -96,29 +99,23 @@ func (b *bench) price(ctx context.Context, f feature, dir string) (figure, error
 			} {
 				before, err := cpuWithGuards(os.Getpid())
 				if err != nil {
-					return figure{}, err
+					return nil, err
 				}
 				d, err := loop()
 				if err != nil {
-					return figure{}, err
+					return nil, err
 				}
 				after, err := cpuWithGuards(os.Getpid())
 				if err != nil {
-					return figure{}, err
+					return nil, err
 				}
 				took[i], used[i] = took[i]+d, used[i]+after-before
 			}
 		}
-		ratios = append(ratios, took[0].Seconds()/took[1].Seconds())
-		added = append(added, (used[1]-used[0])/time.Duration(max(b.runs/turn, 1)*turn))
+		share.Rounds = append(share.Rounds, 100*took[0].Seconds()/took[1].Seconds())
+		added.Rounds = append(added.Rounds, inUS(used[1]-used[0])/float64(max(b.runs/turn, 1)*turn))
 	}
-	target := ""
-	if f.exec.Limits == (job.Limits{}) && f.exec.User == "" {
-		target = "≥ 90 %"
-	}
-	return figure{
-		"a run " + f.name, fmt.Sprintf("%.0f %% of the bare loop, %+.0f µs of processor time", 100*median(ratios), float64(median(added).Microseconds())), target, "",
-	}, nil
+	return []figure{share, added}, nil
 }
 
 // runner makes what executes the feature.
@@ -141,29 +138,4 @@ func (f feature) runner(dir string) (job.Runner, func(), error) {
 		return nil, nil, err
 	}
 	return c, func() { c.Close() }, nil
-}
-
-// many does n runs with as many workers as the bare loop.
-func many(n int, once func() error) (time.Duration, error) {
-	began := time.Now()
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make(chan error, workers)
-	for range workers {
-		wg.Go(func() {
-			for next.Add(1) <= int64(n) {
-				if err := once(); err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return 0, err
-	default:
-		return time.Since(began), nil
-	}
 }
