@@ -44,7 +44,8 @@ func ParseAlertKey(s string) AlertKey {
 // AlertInput is a record, or something else, of which people may have to be told.
 type AlertInput struct {
 	Key AlertKey
-	// Record and Outcome are those of the record; it counts once for each outcome that it had, and only while it stands. Empty: no record.
+	// Record and Outcome are those of the record; it counts once for each outcome that it had, and only while it stands. Of a group the
+	// record is an execution, which counts once. Empty: no record.
 	Record  string
 	Outcome Outcome
 }

@@ -25,6 +25,9 @@ type Group struct {
 	MaxParallel int              `json:"max_parallel,omitempty"` // runs of an execution at once; 0: DefaultParallel
 	Timeout     Duration         `json:"timeout,omitempty"`      // of a whole execution; 0: none
 	OnFailure   OnFailure        `json:"on_failure,omitempty"`   // default: stop
+	Notify      []Notify         `json:"notify,omitempty"`       // of its executions
+	// LateAfter is for how long an execution may go on before people are told that it is late; 0: three times what nearly all take.
+	LateAfter Duration `json:"late_after,omitempty"`
 
 	Timer    Timer    `json:"timer,omitempty"` // of the executions; the leader fires it
 	Timezone string   `json:"timezone,omitempty"`
@@ -105,6 +108,13 @@ func (g *Group) check(f *Faults, prefix string) {
 	}
 	checkDuration(f, prefix+"timeout", g.Timeout)
 	checkDuration(f, prefix+"deadline", g.Deadline)
+	checkDuration(f, prefix+"late_after", g.LateAfter)
+	checkNotify(f, prefix, g.Notify)
+	for i, n := range g.Notify {
+		if k := slices.Index(n.On, AlertLost); k >= 0 {
+			f.AddHint(fmt.Sprintf("%snotify[%d].on[%d]", prefix, i, k), "ask for failed", "no execution is lost: where a run of a step is, it fails")
+		}
+	}
 	if g.OnFailure != "" {
 		checkEnum(f, prefix+"on_failure", g.OnFailure, OnFailures)
 	}

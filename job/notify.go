@@ -50,6 +50,21 @@ func AlertOf(r *ExecutionRecord) AlertEvent {
 	return ""
 }
 
+// AlertOfExecution is the event that the end of an execution of a group is, "" where it is none: one that a person cancelled says nothing.
+func AlertOfExecution(s ExecutionStatus) AlertEvent {
+	switch s {
+	case ExecutionSuccess:
+		return AlertRecovered
+	case ExecutionFailed, ExecutionTimeout:
+		return AlertFailed
+	case ExecutionMissed:
+		return AlertMissed
+	case ExecutionSkipped:
+		return AlertSkipped
+	}
+	return ""
+}
+
 // Notify asks for messages on events.
 type Notify struct {
 	On     []AlertEvent `json:"on"`

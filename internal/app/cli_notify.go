@@ -124,19 +124,23 @@ func (c *cli) getDeliveries() *cobra.Command {
 	var receiver, status string
 	return listing[job.Delivery]{
 		use: "deliveries", aliases: []string{"delivery"}, short: "List messages and what became of them, newest first",
-		example: "  rota get deliveries --receiver ops --status waiting\n  rota get deliveries --task nightly-backup",
+		example: "  rota get deliveries --receiver ops --status waiting\n  rota get deliveries --task nightly-backup\n  rota get deliveries --group etl",
 		flags: func(cmd *cobra.Command, f *filters) {
 			cmd.Flags().StringVar(&receiver, "receiver", "", "to this receiver alone")
 			cmd.Flags().StringVar(&status, "status", "", "waiting, sent, failed or summarised")
 			f.tasks(cmd.Flags())
+			cmd.Flags().StringVarP(&f.group, "group", "g", "", "only of the executions of this group")
 			f.limited(cmd.Flags(), 50, "; at most 1000")
 		},
 		list: func(ctx context.Context, cl *client.Client, f *filters, _ []string) ([]job.Delivery, error) {
-			task := f.task
-			if task != "" && !strings.Contains(task, "/") {
-				task = job.DefaultJobGroup + "/" + task
+			about := f.group // of its executions
+			switch {
+			case f.task != "" && f.group == job.MonitorGroup:
+				about = f.task
+			case f.task != "":
+				about = job.Ref(f.group, f.task).String()
 			}
-			return cl.Deliveries(ctx, job.DeliveryFilter{Receiver: receiver, Task: strings.TrimPrefix(task, job.MonitorGroup+"/"), Status: job.DeliveryStatus(status), Limit: f.limit})
+			return cl.Deliveries(ctx, job.DeliveryFilter{Receiver: receiver, Task: about, Status: job.DeliveryStatus(status), Limit: f.limit})
 		},
 		name: func(d *job.Delivery) string { return d.ID },
 		table: func(c *cli, list []job.Delivery) *table {

@@ -19,7 +19,11 @@ func (d *DB) ChangeAlerts(ctx context.Context, in []job.AlertInput, decide func(
 	return d.change(ctx, "change alerts", func(ctx context.Context, tx *sql.Tx) error {
 		for i := range in {
 			if in[i].Record != "" {
-				counts, err := d.counts(ctx, tx, in[i])
+				count := d.counts
+				if in[i].Key.Sort == job.AlertGroup {
+					count = d.executionCounts
+				}
+				counts, err := count(ctx, tx, in[i])
 				if err != nil {
 					return err
 				}
@@ -59,6 +63,12 @@ func (d *DB) counts(ctx context.Context, tx *sql.Tx, in job.AlertInput) (bool, e
 		return false, err
 	}
 	n, err := d.query("UPDATE records SET alerted = class WHERE id = ? AND class = ? AND (alerted IS NULL OR alerted <> class)", in.Record, class).exec(ctx, tx)
+	return n == 1, err
+}
+
+// executionCounts notes that people are told of an execution, and tells whether they have to be: it is there, and they have not been.
+func (d *DB) executionCounts(ctx context.Context, tx *sql.Tx, in job.AlertInput) (bool, error) {
+	n, err := d.query("UPDATE executions SET alerted = 1 WHERE id = ? AND alerted = 0", in.Record).exec(ctx, tx)
 	return n == 1, err
 }
 

@@ -53,6 +53,15 @@ func testExecutions(t *testing.T, d *DB) {
 		t.Fatal(err)
 	}
 	wantSame(t, "what comes back", got, first)
+	decided := 0
+	for _, id := range []string{"ex-none", first.ID, first.ID} { // people are told of one that is there, once
+		err := d.ChangeAlerts(ctx, []job.AlertInput{{Key: job.AlertKey{Sort: job.AlertGroup, Ref: "g1"}, Record: id}}, func(_ int, old job.Alert) (job.Alert, []job.Delivery, bool) {
+			decided++
+			return old, nil, false
+		})
+		wantCode(t, err, "")
+	}
+	wantSame(t, "decided", decided, 1)
 	if _, err := d.Execution(ctx, "ex-none"); !job.IsNotFound(err) {
 		t.Errorf("one that there is not: %v", err)
 	}

@@ -99,6 +99,9 @@ func (m *Master) archive(ctx context.Context, l *store.Leadership) error {
 			}
 			return err
 		}
+		if err := m.tellOfExecution(ctx, kept); err != nil {
+			return err
+		}
 		ops = append(ops, store.DeleteExecution(e))
 	}
 	if len(ops) == 0 {

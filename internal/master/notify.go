@@ -36,6 +36,10 @@ func (v *view) watched(key job.AlertKey) (rules []job.Notify, of int64, ok bool)
 				rules, of = e.Task.Notify, e.CreatedAt.UnixMicro()
 			}
 		}
+	case job.AlertGroup:
+		if e := v.groups[key.Ref]; e != nil {
+			rules, of = e.Document.Notify, e.CreatedAt.UnixMicro()
+		}
 	case job.AlertMonitor:
 		if e := v.monitors[key.Ref]; e != nil {
 			rules, of = e.Document.Notify, e.CreatedAt.UnixMicro()
@@ -75,16 +79,16 @@ func (m *Master) tellOf(ctx context.Context, recs []job.ExecutionRecord) error {
 	return m.happened(ctx, list)
 }
 
-// TellOfGroup makes the messages of the record of an execution of a group, for the rules that the group says; created tells the group
-// from an earlier one of its name. With a record that history has (see [job.AlertInput]) it may be called again and counts once.
-func (m *Master) TellOfGroup(ctx context.Context, group string, rules []job.Notify, created time.Time, r *job.ExecutionRecord) error {
-	if len(rules) == 0 {
-		return nil
-	}
-	key := job.AlertKey{Sort: job.AlertGroup, Ref: group}
-	return m.happened(ctx, []happening{{
-		job.AlertInput{Key: key, Record: r.ID, Outcome: r.Outcome}, notify.OfRecord(key, r, m.ExternalURL), rules, created.UnixMicro(),
-	}})
+// tellOfExecution makes the messages of an execution that has ended and that history has. It counts once, also where it is told of again.
+func (m *Master) tellOfExecution(ctx context.Context, e *job.GroupExecution) error {
+	key := job.AlertKey{Sort: job.AlertGroup, Ref: e.Group}
+	var list []happening
+	m.view.with(func() {
+		if rules, of, ok := m.view.watched(key); ok {
+			list = append(list, happening{job.AlertInput{Key: key, Record: e.ID}, notify.OfExecution(key, e, m.ExternalURL), rules, of})
+		}
+	})
+	return m.happened(ctx, list)
 }
 
 func (m *Master) happened(ctx context.Context, list []happening) error {
@@ -154,10 +158,6 @@ func (m *Master) tickAlerts(ctx context.Context) error {
 			err := m.History.ChangeAlerts(ctx, []job.AlertInput{{Key: key}}, func(_ int, old job.Alert) (job.Alert, []job.Delivery, bool) {
 				if old.Due.IsZero() || old.Due.After(now) {
 					return old, nil, false
-				}
-				if key.Sort == job.AlertGroup { // the group's own word comes with its records alone
-					old.Due = time.Time{}
-					return old, nil, true
 				}
 				s := notify.ParseState(old, of)
 				out := s.Tick(key, rules, now)

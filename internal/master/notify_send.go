@@ -70,8 +70,10 @@ func (m *Master) deliverDue(ctx context.Context) error {
 
 // deliverTo sends messages to one receiver, no more in an hour than it takes: the last one is a summary of those that are left.
 func (m *Master) deliverTo(ctx context.Context, name string, list []job.Delivery) error {
-	var r *job.Entry[job.Receiver]
-	m.view.with(func() { r = m.view.receivers[name] })
+	r, lacks := m.receiverNow(ctx, name)
+	if job.IsNotFound(lacks) {
+		return m.giveUp(ctx, list, "there is no receiver "+name+" any more: it was deleted while this waited for it")
+	}
 	limit := job.DefaultPerHour
 	if r != nil && r.Document.MaxPerHour > 0 {
 		limit = r.Document.MaxPerHour
@@ -94,7 +96,7 @@ func (m *Master) deliverTo(ctx context.Context, name string, list []job.Delivery
 		} else {
 			list = list[1:]
 		}
-		ok, err := m.attempt(ctx, r, first)
+		ok, err := m.attempt(ctx, r, lacks, first)
 		if err != nil {
 			return err
 		}
@@ -105,6 +107,27 @@ func (m *Master) deliverTo(ctx context.Context, name string, list []job.Delivery
 	return nil
 }
 
+// receiverNow is a receiver by the view, and where that has none by the store: what the view lacks may be there.
+func (m *Master) receiverNow(ctx context.Context, name string) (*job.Entry[job.Receiver], error) {
+	var r *job.Entry[job.Receiver]
+	m.view.with(func() { r = m.view.receivers[name] })
+	if r != nil {
+		return r, nil
+	}
+	return m.store().Receivers().Get(ctx, name)
+}
+
+// giveUp notes that messages will not be sent, and why.
+func (m *Master) giveUp(ctx context.Context, list []job.Delivery, why string) error {
+	now := m.Now().UTC()
+	for i := range list {
+		d := &list[i]
+		d.Status, d.Answer, d.DoneAt, d.NextAt = job.DeliveryFailed, why, now, time.Time{}
+		m.Logger.Warn("a message is given up", "receiver", d.Receiver, "about", d.Subject, "error", why)
+	}
+	return m.History.PutDeliveries(ctx, list)
+}
+
 // postpone lets messages wait without an attempt.
 func (m *Master) postpone(ctx context.Context, list []job.Delivery, until time.Time) error {
 	for i := range list {
@@ -113,15 +136,14 @@ func (m *Master) postpone(ctx context.Context, list []job.Delivery, until time.T
 	return m.History.PutDeliveries(ctx, list)
 }
 
-// attempt sends a message once, and notes what became of it.
-func (m *Master) attempt(ctx context.Context, r *job.Entry[job.Receiver], d job.Delivery) (ok bool, err error) {
+// attempt sends a message once, and notes what became of it. lacks says why there is no receiver to send it to.
+func (m *Master) attempt(ctx context.Context, r *job.Entry[job.Receiver], lacks error, d job.Delivery) (ok bool, err error) {
 	var answer string
 	msg, failed := notify.ParseMessage(d.Message)
-	switch {
-	case failed != nil:
-	case r == nil:
-		failed = job.Errorf(job.CodeNotFound, "there is no receiver %s", d.Receiver)
-	default:
+	if failed == nil {
+		failed = lacks
+	}
+	if failed == nil {
 		answer, failed = m.Notifier.Send(ctx, &r.Document, msg)
 	}
 	if failed != nil && ctx.Err() != nil {

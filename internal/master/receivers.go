@@ -19,7 +19,7 @@ func (m *Master) Receiver(ctx context.Context, name string) (*job.Entry[job.Rece
 	return m.receivers().One(ctx, name)
 }
 
-// DeleteReceiver removes a receiver that nothing names. Messages that wait for it are given up in time.
+// DeleteReceiver removes a receiver that nothing names. Messages that wait for it are given up.
 func (m *Master) DeleteReceiver(ctx context.Context, name string) error {
 	return m.receivers().Delete(ctx, name)
 }
@@ -51,6 +51,15 @@ func (m *Master) receiverUsers(ctx context.Context, name string) (users []string
 	for _, e := range templates {
 		if slices.Contains(job.Receivers(e.Document.Notify), name) {
 			users = append(users, "template "+e.Document.Name)
+		}
+	}
+	groups, _, err := m.store().Groups().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range groups {
+		if slices.Contains(job.Receivers(e.Document.Notify), name) {
+			users = append(users, "group "+e.Document.Name)
 		}
 	}
 	monitors, _, err := m.store().Monitors().List(ctx)
@@ -102,6 +111,11 @@ func (m *Master) checkNotified(ctx context.Context, f *job.Faults, docs *job.Doc
 	}
 	for i := range tasks {
 		if err := check(at(i), tasks[i].Notify); err != nil {
+			return err
+		}
+	}
+	for i := range docs.Groups {
+		if err := check(fmt.Sprintf("groups[%d].", i), docs.Groups[i].Notify); err != nil {
 			return err
 		}
 	}

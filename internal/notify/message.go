@@ -109,13 +109,51 @@ func OfRecord(key job.AlertKey, r *job.ExecutionRecord, base string) Fact {
 	return Fact{Event: job.AlertOf(r), Record: r.ID, At: r.EndTime, Message: m}
 }
 
-// OfLate is what there is to say of a run that takes longer than it should.
-func OfLate(key job.AlertKey, p *job.Process, limit time.Duration, usual bool, now time.Time, base string) Fact {
-	why := fmt.Sprintf("it has run for %s, longer than %s", short(now.Sub(p.Time)), short(limit))
+// OfExecution is what there is to say of the end of an execution.
+func OfExecution(key job.AlertKey, e *job.GroupExecution, base string) Fact {
+	m := Message{
+		Version: Version, Sort: key.Sort, Name: key.Ref, At: e.EndedAt, Instant: e.Instant, Until: e.Until, Outcome: job.Outcome(e.Status),
+		Reason: clip(e.Reason, maxReason), Record: e.ID, Link: executionLink(base, e.ID),
+	}
+	if e.Count > 1 {
+		m.Instants = e.Count
+	}
+	if len(e.Steps) > 0 && !e.BeganAt.IsZero() {
+		m.Began, m.Ended = e.BeganAt, e.EndedAt
+	}
+	return Fact{Event: job.AlertOfExecution(e.Status), Record: e.ID, At: e.EndedAt, Message: m}
+}
+
+// OfLateExecution is what there is to say of an execution that takes longer than it should.
+func OfLateExecution(key job.AlertKey, e *job.GroupExecution, limit time.Duration, usual bool, now time.Time, base string) Fact {
+	m := Message{
+		Version: Version, Sort: key.Sort, Name: key.Ref, At: now.UTC(), Instant: e.Instant, Began: e.BeganAt,
+		Reason: whyLate(now.Sub(e.BeganAt), limit, usual), Record: e.ID, Link: executionLink(base, e.ID),
+	}
+	return Fact{Event: job.AlertLate, Record: e.ID, At: now.UTC(), Message: m}
+}
+
+func executionLink(base, id string) string {
+	if base == "" {
+		return ""
+	}
+	return strings.TrimSuffix(base, "/") + "/executions/" + url.PathEscape(id)
+}
+
+func whyLate(since, limit time.Duration, usual bool) string {
+	why := fmt.Sprintf("it has run for %s, longer than %s", short(since), short(limit))
 	if usual {
 		why += ", three times what nearly all of its runs take"
 	}
-	m := Message{Version: Version, Sort: key.Sort, Name: key.Ref, Node: p.NodeID, At: now.UTC(), Instant: p.Instant, Began: p.Time, Reason: why, Record: string(p.Run)}
+	return why
+}
+
+// OfLate is what there is to say of a run that takes longer than it should.
+func OfLate(key job.AlertKey, p *job.Process, limit time.Duration, usual bool, now time.Time, base string) Fact {
+	m := Message{
+		Version: Version, Sort: key.Sort, Name: key.Ref, Node: p.NodeID, At: now.UTC(), Instant: p.Instant, Began: p.Time,
+		Reason: whyLate(now.Sub(p.Time), limit, usual), Record: string(p.Run),
+	}
 	if base != "" {
 		m.Link = strings.TrimSuffix(base, "/") + "/runs/" + url.PathEscape(string(p.Run))
 	}
