@@ -41,7 +41,7 @@ func (w *world) happen(e event) {
 		f(-1)
 	})
 	if m := w.machine(e.who); m != nil && (e.what == "clock" || e.what == "pause-agent") {
-		m.trouble(from, time.Now())
+		m.trouble(from, time.Now().Add(max(e.by, 0))) // what is due until then has been dealt with
 	}
 	w.note("****", "%d  %s is over", e.i, e.what)
 }

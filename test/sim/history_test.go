@@ -68,7 +68,7 @@ func (a *archive) call(ctx context.Context, what string, f func() error) error {
 
 func (a *archive) Insert(ctx context.Context, recs []job.ExecutionRecord) (stored []bool, err error) {
 	err = a.call(ctx, "insert", func() error {
-		stored, err = a.History.Insert(ctx, recs)
+		stored, err = a.w.bugs.insert(ctx, a.History, recs)
 		if err == nil {
 			a.w.seen.recorded(a.client, recs, stored)
 		}

@@ -61,7 +61,9 @@ func named(name string) (*scenario, error) {
 	return s, nil
 }
 
-func among(list string, i int) bool { return slices.Contains(strings.Split(list, ","), strconv.Itoa(i)) }
+func among(list string, i int) bool {
+	return slices.Contains(strings.Split(list, ","), strconv.Itoa(i))
+}
 
 // tidy removes what names something that is not there.
 func (s *scenario) tidy() {

@@ -54,12 +54,19 @@ func (w *world) accounted(ref job.TaskRef, recs []*job.ExecutionRecord) {
 	}
 	told := map[key][]*job.ExecutionRecord{}
 	used := map[*job.ExecutionRecord]int{}
+	made := time.Time{} // the task that there is now
+	if e := w.tasks.now(ref); e != nil {
+		made = e.CreatedAt
+	}
 	claims := func(r *job.ExecutionRecord) bool {
 		return r.Node == "" || r.ID != string(job.FiringID(ref, r.Node, r.Instant))
 	}
 	expect := func(node job.NodeID, claimed bool, i time.Time) {
 		k := key{node, i.Unix()}
 		for _, r := range recs {
+			if before := r.Count > 1 && r.Instant.Before(made); before {
+				continue // told by a node whose clock was ahead, of a task that is another one now
+			}
 			if r.Trigger.Accounts() && r.Trigger != job.TriggerRetry && !r.Instant.IsZero() && r.Covers(i) && claims(r) == claimed && (claimed || r.Node == node) {
 				told[k] = append(told[k], r)
 				used[r]++
@@ -201,12 +208,35 @@ func sorted[V any](m map[job.RunID]V) (ids []job.RunID) {
 // betweenAttempts is longer than anything waits between two attempts.
 const betweenAttempts = 6 * time.Second
 
-// crashed tells whether the machine of a run crashed, after it began and before it can be said for sure that the agent had its end.
+// crashed tells whether the machine of a run crashed before the agent has had the time to note its end.
 func (w *world) crashed(s *started) bool {
 	m := w.machine(string(s.node))
 	return slices.ContainsFunc(m.crashes, func(c crash) bool {
-		return c.power && !c.at.Before(s.begin) && c.at.Before(s.end.Add(betweenAttempts))
+		return c.power && !c.at.Before(s.begin) && w.attended(m, span{s.end, c.at}) < betweenAttempts
 	})
+}
+
+// attended is for how long in a time a machine's agent was alive, and not stopped.
+func (w *world) attended(m *machine, in span) (d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.born_ {
+		l, ok := l.(*life)
+		if !ok || process(l.client) != string(m.id) {
+			continue
+		}
+		from, to := l.began, in.to
+		if from.Before(in.from) {
+			from = in.from
+		}
+		if !l.ended.IsZero() && l.ended.Before(to) {
+			to = l.ended
+		}
+		if from.Before(to) && !m.disturbed(span{from, to}) {
+			d += to.Sub(from)
+		}
+	}
+	return d
 }
 
 // forgotten tells whether the node may have forgotten a run: its disk was full when it should have noted it, and its agent died before
