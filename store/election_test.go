@@ -72,7 +72,7 @@ func TestStaleLeaderIsRefused(t *testing.T) { // ancestors 49, 50, 51; scenario 
 // A leader that died is replaced although its lease lives: as when it died together with etcd's own leader, whose successor gives each lease
 // its whole length again, and more. One that lives is not, whatever stands for election; nor is one that cannot write because
 // etcd's space is used up, for then nobody else could lead.
-func TestDeadLeaderWhoseLeaseLives(t *testing.T) { // ancestor 48, ancestor 50
+func TestDeadLeaderWhoseLeaseLives(t *testing.T) { // ancestor 50
 	const ttl = 10 * time.Second
 	world := func(t *testing.T, f func(ctx context.Context, m *Memory, first *Leadership, next <-chan *Leadership)) {
 		t.Parallel()
