@@ -18,7 +18,7 @@ build: ## build bin/rota
 run: build ## build everything and start it with the example tasks
 	$(BIN) up -f examples $(ARGS)
 
-deps: ## install what the tests need besides Go (PostgreSQL, OpenSSH)
+deps: ## install what the tests need besides Go (PostgreSQL, OpenSSH, tools for networks)
 	@sh test/deps.sh
 
 test: deps ## run every test
@@ -41,8 +41,9 @@ bench: ## measure, and write docs/benchmarks.md
 fuzz: ## random tests with fresh seeds, then fuzz every parser for FUZZTIME (30s) each
 	sh test/fuzz.sh $(or $(FUZZTIME),30s)
 
-chaos: ## kill real clusters for SECONDS (300) on end
-	ROTA_CHAOS_SECONDS=$(or $(SECONDS),300) $(GO) test -v -timeout 60m ./test/cluster
+chaos: deps ## trouble for a real cluster in networks of its own, for SECONDS (300), by SEED; root only
+	ROTA_CHAOS_SECONDS=$(or $(SECONDS),300) ROTA_CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 24h ./test/chaos
+	ROTA_CHAOS_SECONDS=$(or $(SECONDS),300) $(GO) test -count=1 -v -timeout 24h ./test/cluster
 
 clean: ## remove what was built
 	rm -rf bin

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the tests need besides Go, as Debian packages it: PostgreSQL and OpenSSH's server. Both are started by the tests
-# alone. Without them, and without the means to install them, set ROTA_TEST_NO_POSTGRES=1 or ROTA_TEST_NO_SSHD=1: then
-# their tests say so and are left out.
+# Installs what the tests need besides Go, as Debian packages it: PostgreSQL and OpenSSH's server, which the tests alone start, and, for root, the tools that make
+# networks and file systems (iproute2, nftables, e2fsprogs). Without them, and without the means to install them, set ROTA_TEST_NO_POSTGRES=1,
+# ROTA_TEST_NO_SSHD=1 or ROTA_TEST_NO_NETNS=1: then their tests say so and are left out.
 set -eu
 missing=
 if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 && [ "${ROTA_TEST_NO_POSTGRES:-}" != 1 ]; then
@@ -10,11 +10,17 @@ fi
 if [ ! -x /usr/sbin/sshd ] && [ "${ROTA_TEST_NO_SSHD:-}" != 1 ]; then
 	missing="$missing openssh-server"
 fi
+if [ "$(id -u)" = 0 ] && [ "${ROTA_TEST_NO_NETNS:-}" != 1 ]; then
+	PATH="$PATH:/usr/sbin:/sbin"
+	command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
+	command -v nft >/dev/null 2>&1 || missing="$missing nftables"
+	command -v mkfs.ext4 >/dev/null 2>&1 || missing="$missing e2fsprogs"
+fi
 [ -n "$missing" ] || exit 0
 sudo=
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 if ! command -v apt-get >/dev/null 2>&1; then
-	echo "missing: $missing, and there is no apt-get: install the programs, or set ROTA_TEST_NO_POSTGRES=1 and ROTA_TEST_NO_SSHD=1" >&2
+	echo "missing: $missing, and there is no apt-get: install the programs, or set ROTA_TEST_NO_POSTGRES=1, ROTA_TEST_NO_SSHD=1 and ROTA_TEST_NO_NETNS=1" >&2
 	exit 1
 fi
 echo "installing $missing, which the tests start on their own" >&2

@@ -30,6 +30,7 @@ type Server struct {
 
 	tls      *tls.Config // to serve with; nil: plain HTTP
 	data     *dataDir
+	lived    bool // the data folder has been a server's before
 	listener net.Listener
 	front    front
 	store    *store.Store

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -88,7 +89,34 @@ func (s *Server) openData(context.Context) error {
 	}
 	s.data = d
 	s.opened("data folder", d.Close)
+	for _, of := range []string{"master", filepath.Join("node", "spool")} {
+		if _, err := os.Stat(d.join(of)); err == nil {
+			s.lived = true
+		}
+	}
 	return nil
+}
+
+// tryAgain is how long after a failed attempt a start looks again for what is away.
+const tryAgain = time.Second
+
+// await does a step of the start. Where something that it needs does not answer at the first start, its address is probably wrong, and that is said at once;
+// a program that has been there before waits for it: it may have been started while the other is away.
+func (s *Server) await(ctx context.Context, step func(context.Context) error) error {
+	for {
+		err := step(ctx)
+		if !s.lived || job.CodeOf(err) != job.CodeUnavailable || ctx.Err() != nil {
+			return err
+		}
+		if s.front.waits(err.Error()) {
+			s.log.Warn("the start waits", "why", err)
+		}
+		select {
+		case <-time.After(tryAgain):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 func (s *Server) openStore(ctx context.Context) error {
@@ -97,7 +125,11 @@ func (s *Server) openStore(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		st, err := store.Open(ctx, store.Options{Endpoints: s.cfg.Etcd, Prefix: s.cfg.Prefix, TLS: conf, Logger: s.log})
+		var st *store.Store
+		err = s.await(ctx, func(ctx context.Context) (err error) {
+			st, err = store.Open(ctx, store.Options{Endpoints: s.cfg.Etcd, Prefix: s.cfg.Prefix, TLS: conf, Logger: s.log})
+			return err
+		})
 		if job.CodeOf(err) == job.CodeInvalid {
 			return &usageError{err: fmt.Errorf("--etcd: %w", err)}
 		}
@@ -153,7 +185,7 @@ func (s *Server) openStore(ctx context.Context) error {
 func (s *Server) replaceMaster(ctx context.Context) error {
 	b, err := os.ReadFile(s.data.join("master"))
 	if last := strings.TrimSpace(string(b)); err == nil && job.CheckName("master", last) == nil {
-		if err := s.store.ReplaceMaster(ctx, last); err != nil {
+		if err := s.await(ctx, func(ctx context.Context) error { return s.store.ReplaceMaster(ctx, last) }); err != nil {
 			return err
 		}
 	}
@@ -172,7 +204,11 @@ func (s *Server) replaceMaster(ctx context.Context) error {
 // lease has lapsed: so long it is waited for.
 func (s *Server) refuseTwin(ctx context.Context) error {
 	for until := time.Now().Add(s.cfg.Lease + 3*time.Second); ; {
-		all, _, err := s.store.Masters().List(ctx)
+		var all []*store.Master
+		err := s.await(ctx, func(ctx context.Context) (err error) {
+			all, _, err = s.store.Masters().List(ctx)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -203,7 +239,11 @@ func (s *Server) openHistory(ctx context.Context) error {
 	if err := s.refuseSplitHistory(ctx, dsn); err != nil {
 		return err
 	}
-	db, err := history.Open(ctx, dsn, history.Options{Logger: s.log})
+	var db *history.DB
+	err := s.await(ctx, func(ctx context.Context) (err error) {
+		db, err = history.Open(ctx, dsn, history.Options{Logger: s.log})
+		return err
+	})
 	if err != nil {
 		return err
 	}

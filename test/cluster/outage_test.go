@@ -1,10 +1,12 @@
 package cluster_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -139,4 +141,54 @@ func TestOutages(t *testing.T) {
 	for _, o := range j.overlaps(t, "solo") {
 		t.Error(o)
 	}
+}
+
+// A master and a node are started while etcd and history are away: they wait, say for what, and go on when it is back. At the first start of all the wrong address is the likelier
+// cause, and that is an error at once.
+func TestStartWaitsForWhatIsAway(t *testing.T) {
+	t.Parallel()
+	etcd, etcdProcess := startEtcd(t)
+	pg := pgtest.Start(t)
+	m := newMasters(t)
+	master := m.add("m1", "master", "--etcd", etcd, "--db", pg.Database(t))
+	node := newProcess(t, "n1", rotaBin, "node", "--etcd", etcd, "--data", t.TempDir(), "--name", "n1", "--lease", lease.String())
+	master.Start()
+	node.Start()
+	c := m.client(m.servers())
+	waitReady(t, c)
+	waitNode(t, c, "n1")
+	master.Stop()
+	node.Stop()
+	etcdProcess.Kill()
+	pg.Stop()
+
+	master.Start()
+	node.Start()
+	waitsFor := func(what string) {
+		t.Helper()
+		eventually(t, time.Minute, "the master says what it waits for", func() error {
+			said, err := readyz(m.addrs["m1"])
+			if err != nil || !strings.Contains(said, "503") || !strings.Contains(said, what) {
+				return fmt.Errorf("%s, %w", said, errors.Join(errNotYet, err))
+			}
+			return nil
+		})
+	}
+	waitsFor("etcd does not answer at " + etcd)
+	eventually(t, time.Minute, "the node says what it waits for", func() error {
+		if !strings.Contains(node.Said(), "the start waits") {
+			return errNotYet
+		}
+		return nil
+	})
+	etcdProcess.Start()
+	waitsFor("PostgreSQL at ")
+	for _, p := range []*process{master, node} {
+		if !p.Alive() {
+			t.Fatalf("%s has ended", p.Name)
+		}
+	}
+	pg.Restart(t)
+	waitReady(t, c)
+	waitNode(t, c, "n1")
 }
