@@ -207,10 +207,14 @@ func (c *Client) renew(ctx context.Context, old *link) error {
 		l, err = c.connect(ctx, dir, own)
 	}
 	if err != nil {
+		patience := time.Duration(0)
+		if errors.Is(err, unix.ECONNREFUSED) {
+			patience = endPatience // its socket is closed: its end can be seen in a moment
+		}
 		select {
 		case <-own.ended:
 			err = errors.Join(err, removeFolder(dir))
-		default:
+		case <-time.After(patience):
 		}
 		return job.Errorf(job.CodeUnavailable, "start the guard that runs the commands: %w", err).WithHint("see %s", c.logPath())
 	}

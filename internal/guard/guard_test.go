@@ -99,7 +99,7 @@ func folders(t testing.TB, dir string) (list []string) {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it never happened: %s", what)
 		}
@@ -124,7 +124,7 @@ func ended(t testing.TB, x job.Execution) job.Exit {
 	select {
 	case <-x.Done():
 		return x.Exit()
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the run does not end")
 		return job.Exit{}
 	}
@@ -152,6 +152,27 @@ func guardOf(c *Client) int {
 }
 
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+// suspend stops a process, and returns when each of its threads stands: until then one of them may still answer.
+func suspend(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all its threads stand", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("process %d has no threads: %v", pid, err)
+		}
+		for _, file := range threads {
+			b, err := os.ReadFile(file)
+			if err != nil || !bytes.HasPrefix(b[bytes.LastIndexByte(b, ')')+1:], []byte(" T ")) {
+				return false
+			}
+		}
+		return true
+	})
+}
 
 func TestARun(t *testing.T) {
 	c := newClient(t, "")
@@ -293,15 +314,14 @@ func carriers(t testing.TB, entry string) (pids []string) {
 
 // A guard that is stopped makes one start fail, in words, and no further one. When it comes round it does not start what was given up.
 func TestASilentGuard(t *testing.T) {
-	c := newClient(t, "", func(o *Options) { o.Patience = 500 * time.Millisecond })
+	t.Parallel()
+	c := newClient(t, "", func(o *Options) { o.Patience = 4 * time.Second })
 	x := start(t, c, sh("sleep 600"))
 	first := guardOf(c)
-	if err := syscall.Kill(first, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	suspend(t, first)
 	trace := filepath.Join(t.TempDir(), "trace")
 	_, err := c.Start(t.Context(), sh("touch "+trace))
-	if job.CodeOf(err) != job.CodeUnavailable || !strings.Contains(err.Error(), "has not answered for 500ms") || !strings.Contains(err.Error(), strconv.Itoa(first)) {
+	if job.CodeOf(err) != job.CodeUnavailable || !strings.Contains(err.Error(), "has not answered for 4s") || !strings.Contains(err.Error(), strconv.Itoa(first)) {
 		t.Errorf("%v", err)
 	}
 	if exit := ended(t, start(t, c, sh("exit 6"))); *exit.ExitCode != 6 || guardOf(c) == first {
@@ -323,17 +343,16 @@ func TestASilentGuard(t *testing.T) {
 
 // A guard that was stopped when its agent died is woken by the next life.
 func TestAdoptionFromAStoppedGuard(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
-	short := func(o *Options) { o.Patience = 400 * time.Millisecond }
+	short := func(o *Options) { o.Patience = 4 * time.Second }
 	a := newClient(t, dir, short)
 	start(t, a, sh("sleep 600"))
 	guard := guardOf(a)
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(guard, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	suspend(t, guard)
 	found := adopt(t, newClient(t, dir, short))
 	if len(found) != 1 {
 		t.Fatalf("%v", found)
@@ -371,15 +390,17 @@ func TestAnotherBuild(t *testing.T) {
 
 // What is tied ends by its time without a word of the agent's, and lives as long as the agent says a later one.
 func TestTied(t *testing.T) {
+	t.Parallel()
 	c := newClient(t, "")
+	ended(t, start(t, c, sh("true"))) // the guard is up
 	trap := "trap 'echo term' TERM; while :; do sleep 0.01; done"
 	e := sh(trap)
 	began := runner.SinceBoot()
-	e.Tied, e.TiedGrace = began+700*time.Millisecond, 300*time.Millisecond
+	e.Tied, e.TiedGrace = began+3*time.Second, 300*time.Millisecond
 	x := start(t, c, e)
-	c.Hold(began + 1500*time.Millisecond)
+	c.Hold(began + 5*time.Second)
 	exit := ended(t, x)
-	if at := runner.SinceBoot() - began; at < 1200*time.Millisecond {
+	if at := runner.SinceBoot() - began; at < 4*time.Second {
 		t.Errorf("it ended after %s, although held", at)
 	}
 	if exit.Outcome != job.Killed || exit.Signal != "SIGKILL" || exit.Reason != "killed by the end of the node's lease" || !bytes.Contains(exit.Output, []byte("term\n")) {

@@ -152,7 +152,7 @@ func newConn(c *net.UnixConn) (*conn, error) {
 
 // open makes the descriptors.
 func (n *conn) open(c *net.UnixConn) error {
-	defer c.Close() // with it goes Go's poller's interest in the socket
+	defer func() { _ = c.Close() }() // with it goes Go's poller's interest in the socket
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err

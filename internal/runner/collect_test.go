@@ -93,8 +93,8 @@ func TestProgressIsToldWhileTheRunLives(t *testing.T) {
 	fifo := t.TempDir() + "/go"
 	run(t, r, job.Exec{Argv: []string{"mkfifo", fifo}})
 	e.Env = []string{"GO=" + fifo}
-	x := start(t, r, e)
 	before := time.Now()
+	x := start(t, r, e)
 	select {
 	case p := <-x.Progress():
 		if p.Progress != 0.25 || p.Message != "a quarter" || p.Time.Before(before.Add(-time.Second)) {

@@ -52,13 +52,12 @@ func TestNobodyEscapesAControlGroup(t *testing.T) {
 	}
 	ends := map[string]struct {
 		end     func(x job.Execution)
-		timeout time.Duration
 		outcome job.Outcome
 		by      job.EndedBy
 	}{
 		"kill":     {end: func(x job.Execution) { x.Kill("the test") }, outcome: job.Killed, by: job.EndedByKill},
 		"kill now": {end: func(x job.Execution) { x.KillNow("the test") }, outcome: job.Killed, by: job.EndedByKill},
-		"timeout":  {end: func(job.Execution) {}, timeout: 2 * time.Second, outcome: job.Timeout, by: job.EndedByTimeout},
+		"timeout":  {end: func(x job.Execution) { timeOut(t, x) }, outcome: job.Timeout, by: job.EndedByTimeout},
 	}
 	n := 0
 	for name, c := range ends {
@@ -67,12 +66,12 @@ func TestNobodyEscapesAControlGroup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := sh(`(trap "" TERM; setsid env -i /bin/sh -c '(setsid sleep ` + arg + ` &)' &) ; exec sleep 600`)
-			e.Grace, e.Timeout = 100*time.Millisecond, c.timeout
+			e.Grace, e.Timeout = 100*time.Millisecond, time.Hour
 			x := start(t, r, e)
 			alone := func() bool {
 				for _, pid := range withArg(t, arg) {
 					if p, err := readProc(pid, make([]byte, 0, statSize)); err == nil && p.ppid == os.Getpid() && p.sid != x.Pid() {
-						return !carries(pid, x.(*execution).marker)
+						return !hasEntry(pid, x.(*execution).marker)
 					}
 				}
 				return false
@@ -168,13 +167,14 @@ func TestForkBombWithinItsLimit(t *testing.T) {
 	needsLimit(t, r, "processes")
 	mark := "TREE=" + t.Name()
 	e := job.Exec{Argv: []string{"perl", "-e", `$SIG{TERM} = "IGNORE"; for (;;) { fork // select(undef, undef, undef, 0.01) }`}, Dir: "/"}
-	e.Env, e.Limits.Processes, e.Timeout, e.Grace = []string{mark}, 20, time.Second, 50*time.Millisecond
+	e.Env, e.Limits.Processes, e.Grace = []string{mark}, 20, 50*time.Millisecond
 	x := start(t, r, e)
-	most := 0
-	for {
+	eventually(t, "it has reached its limit", func() bool { return len(x.(*execution).leaf.Processes()) == 20 })
+	x.Kill("the test")
+	for most := 0; ; {
 		select {
 		case <-x.Done():
-			if exit := x.Exit(); exit.EndedBy != job.EndedByTimeout || most != 20 {
+			if exit := x.Exit(); exit.EndedBy != job.EndedByKill || most > 20 {
 				t.Errorf("%d processes at most, %+v", most, exit)
 			}
 			if left := pids(t, mark); len(left) > 0 {

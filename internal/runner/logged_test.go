@@ -198,7 +198,8 @@ func TestEndlessOutputIsBoundedInMemoryAndOnDisk(t *testing.T) {
 	if most > 20<<20 {
 		t.Errorf("it took %d KiB of memory", most>>10)
 	}
-	if disk > limit+64<<10 || disk < limit/2 {
+	// While the segments are looked at one after the other, the last one grows and the first one goes.
+	if disk > limit+limit/8+64<<10 || disk < limit/2 {
 		t.Errorf("it took %d KiB of disk", disk>>10)
 	}
 	list, err := whole(t, d, "endless")

@@ -162,19 +162,68 @@ func processes() ([]proc, error) {
 			all = append(all, p)
 		}
 	}
+	listed := make(map[int]bool, len(all))
+	for _, p := range all {
+		listed[p.pid] = true
+	}
+	for i, p := range all { // a parent that is not listed has died since: the child has another one now
+		if p.ppid != 0 && !listed[p.ppid] {
+			if now, err := readProc(p.pid, buf); err == nil && now.start == p.start {
+				all[i] = now
+			}
+		}
+	}
 	return all, nil
 }
 
-// carries tells whether a process has an entry KEY=VALUE in its environment, as far as that can be read.
-func carries(pid int, entry string) bool {
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+// carries tells whether a process has an entry KEY=VALUE in its environment, as far as that may be read. For a moment, while it executes
+// a program and while it dies, none can be seen: then that is not sure.
+func carries(pid int, entry string) (has, sure bool) {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, true
+	}
+	defer unix.Close(fd)
+	n, buf := 0, make([]byte, 8<<10)
+	for { // in one piece, which is of one program: what is read on after another was executed is empty
+		if n, err = unix.Pread(fd, buf, 0); err == unix.EINTR {
+			continue
+		}
+		if err != nil || n < len(buf) {
+			break
+		}
+		buf = make([]byte, 4*len(buf))
+	}
+	if err != nil || n == 0 {
+		return false, err != nil || !between(pid)
+	}
+	for e := range bytes.SplitSeq(buf[:n], []byte{0}) {
+		if string(e) == entry {
+			return true, true
+		}
+	}
+	return false, true
+}
+
+// between tells whether a process whose environment was found empty is on its way from one program to the next, or to its end.
+func between(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return false
 	}
-	for e := range bytes.SplitSeq(env, []byte{0}) {
-		if string(e) == entry {
-			return true
-		}
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	const ( // the numbers of proc_pid_stat(5), and what they are counted from here
+		state, flags, size, from, to = 3 - 3, 9 - 3, 23 - 3, 50 - 3, 51 - 3
+		kernelThread                 = 1 << 21
+	)
+	if len(f) <= to || f[state][0] == 'Z' || f[state][0] == 'X' {
+		return false
 	}
-	return false
+	if marks, ok := number(f[flags]); !ok || marks&kernelThread != 0 {
+		return false
+	}
+	begin, _ := number(f[from])
+	end, _ := number(f[to])
+	none := begin == end && end > 0 // it has an environment, and nothing in it
+	return string(f[size]) == "0" || !none
 }

@@ -68,7 +68,7 @@ func ended(t *testing.T, x job.Execution) job.Exit {
 	t.Helper()
 	select {
 	case <-x.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the execution does not end")
 	}
 	return x.Exit()
@@ -80,9 +80,9 @@ func sh(line string) job.Exec { return job.Exec{Argv: []string{"/bin/sh", "-c", 
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
@@ -96,11 +96,21 @@ func pids(t *testing.T, entry string) []int {
 	}
 	var found []int
 	for _, p := range all {
-		if !p.dead() && carries(p.pid, entry) {
+		if !p.dead() && hasEntry(p.pid, entry) {
 			found = append(found, p.pid)
 		}
 	}
 	return found
+}
+
+// hasEntry tells whether a process has an entry in its environment, when that can be seen.
+func hasEntry(pid int, entry string) bool {
+	for {
+		if has, sure := carries(pid, entry); sure {
+			return has
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func needsRoot(t *testing.T) {

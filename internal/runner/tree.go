@@ -17,6 +17,9 @@ import (
 	"github.com/rota-dev/rota/internal/cgroup"
 )
 
+// opaquePatience is how long a process may take to execute a program (its file may be on a network's disk) before it is passed over.
+const opaquePatience = 3 * time.Second
+
 // tree is what is known of the processes of a run that is being ended.
 type tree struct {
 	log    *slog.Logger
@@ -31,6 +34,7 @@ type tree struct {
 	members map[int]uint64 // every process ever seen in it, with its start
 	alive   []proc         // at the last look, but for those beyond reach
 	beyond  map[int]uint64 // those that the agent may not signal
+	opaque  map[int]uint64 // those of whom it could not be found out whether they are members
 	blind   bool           // the last look failed
 }
 
@@ -81,7 +85,27 @@ func (t *tree) owns(p proc) bool {
 		return true
 	}
 	// What a run left behind was adopted by us or, where we are not the agent that ran it, by whoever it may be.
-	return (p.ppid == os.Getpid() || !t.held) && !p.dead() && !t.other(p.pid) && carries(p.pid, t.marker)
+	return (p.ppid == os.Getpid() || !t.held) && !p.dead() && !t.other(p.pid) && t.marked(p)
+}
+
+// marked tells whether a process carries the run's marker. One that executes a program at this moment shows nothing, and would be
+// overlooked: it is waited for, once.
+func (t *tree) marked(p proc) bool {
+	for until := time.Now().Add(opaquePatience); ; time.Sleep(time.Millisecond) {
+		has, sure := carries(p.pid, t.marker)
+		if sure || t.opaque[p.pid] == p.start {
+			return has
+		}
+		if now, err := readProc(p.pid, make([]byte, 0, statSize)); err != nil || now.start != p.start || now.dead() {
+			return false
+		}
+		if time.Now().After(until) {
+			if t.opaque == nil {
+				t.opaque = map[int]uint64{}
+			}
+			t.opaque[p.pid] = p.start
+		}
+	}
 }
 
 // signal sends sig to every living member.

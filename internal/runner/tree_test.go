@@ -77,12 +77,26 @@ func TestTimeoutEndsTheWholeTree(t *testing.T) {
 	r := newRunner(t, Options{})
 	mark := "TREE=" + t.Name()
 	e := sh(trees["setsid, ignoring"])
-	e.Env, e.Timeout, e.Grace = []string{"UP=/dev/null", mark}, 300*time.Millisecond, 100*time.Millisecond
-	if x := run(t, r, e); x.Outcome != job.Timeout || x.Reason != "timeout after 300ms" || x.Signal != "SIGKILL" {
+	up := t.TempDir() + "/up"
+	e.Env, e.Timeout, e.Grace = []string{"UP=" + up, mark}, time.Hour, 100*time.Millisecond
+	x := start(t, r, e)
+	ready(t, up)
+	timeOut(t, x)
+	if x := ended(t, x); x.Outcome != job.Timeout || x.Reason != "timeout after 1h" || x.Signal != "SIGKILL" {
 		t.Errorf("got %+v", x)
 	}
 	if left := pids(t, mark); len(left) > 0 {
 		t.Errorf("processes %v live", left)
+	}
+}
+
+// timeOut lets the time of an execution be over.
+func timeOut(t *testing.T, x job.Execution) {
+	t.Helper()
+	x.(*execution).mu.Lock()
+	defer x.(*execution).mu.Unlock()
+	if !x.(*execution).timer.Reset(0) {
+		t.Error("its time is over already")
 	}
 }
 
@@ -133,14 +147,36 @@ func TestATreeThatForksAllTheTimeIsEnded(t *testing.T) {
 
 func TestTimeoutIsATimeoutWhateverTheProcessMakesOfIt(t *testing.T) {
 	r := newRunner(t, Options{})
-	e := sh(`trap "echo cleaned; exit 0" TERM; sleep 600 & wait`)
-	e.Timeout = 200 * time.Millisecond
-	x := run(t, r, e)
-	if x.Outcome != job.Timeout || x.ExitCode == nil || *x.ExitCode != 0 || x.Reason != "timeout after 200ms" || string(x.Output) != "cleaned\n" {
+	up := t.TempDir() + "/up"
+	e := sh(`trap "echo cleaned; exit 0" TERM; sh -c "touch $UP; exec sleep 600" & wait`)
+	e.Env, e.Timeout, e.Grace = []string{"UP=" + up}, time.Hour, time.Hour
+	y := start(t, r, e)
+	ready(t, up)
+	timeOut(t, y)
+	x := ended(t, y) // the grace is not waited for when nobody is left
+	if x.Outcome != job.Timeout || x.ExitCode == nil || *x.ExitCode != 0 || x.Reason != "timeout after 1h" || string(x.Output) != "cleaned\n" {
 		t.Errorf("got %q, %+v", x.Output, x)
 	}
-	if d := x.End.Sub(x.Begin); d > 3*time.Second {
-		t.Errorf("took %v: the grace was waited for though nobody was left", d)
+}
+
+// A process that executes a program shows no environment for a moment, by which alone one that left its parents, session and group is known.
+func TestNobodyIsOverlookedWhileItExecutes(t *testing.T) {
+	r := newRunner(t, Options{NoGroups: true})
+	again, mark := t.TempDir()+"/again", "TREE="+t.Name()
+	if err := os.WriteFile(again, []byte("#!/bin/sh\n: >$UP\nexec $0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for range 40 {
+		up := t.TempDir() + "/up"
+		e := sh("(setsid " + again + " &); exec sleep 600")
+		e.Env = []string{"UP=" + up, mark}
+		x := start(t, r, e)
+		ready(t, up)
+		x.KillNow("the test")
+		ended(t, x)
+		if left := pids(t, mark); len(left) > 0 {
+			t.Fatalf("processes %v live", left)
+		}
 	}
 }
 
