@@ -45,7 +45,7 @@ func (m *Master) Masters(ctx context.Context) ([]client.MasterView, error) {
 const minTerm = 2 * time.Second
 
 // term is how long a leader that fell silent counts as one: half of what a node does. Where it dies together with etcd's own leader,
-// etcd elects another one first, and then gives every lease its whole length again.
+// etcd elects another one first, and then gives every lease its whole length again: then the leader's silence tells ([store.Store.Campaign]).
 func (m *Master) term() time.Duration { return max(m.Lease/2, minTerm) }
 
 // twin finds another master of the same name that was announced before this one. Of two that announce themselves at once, the
