@@ -4,6 +4,7 @@ package cgroup
 
 import (
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"os/user"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rota-dev/rota/job"
 )
@@ -171,6 +174,175 @@ func TestALeafIsUsedAgainOnlyWhenItIsEmpty(t *testing.T) {
 		third, err := tree.Take(job.Limits{})
 		return err == nil && third == l
 	})
+}
+
+// limited takes a leaf with limits, or skips the test where this machine can't set them or makes one for each run.
+func limited(t *testing.T, tree *Tree, l job.Limits) *Leaf {
+	t.Helper()
+	if err := tree.Check(l); err != nil {
+		t.Skip(err)
+	}
+	if tree.have["memory"] == "v2" {
+		t.Skip("memory is counted in the leaves themselves")
+	}
+	leaf, err := tree.Take(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leaf
+}
+
+// What a run used, and changed, is nothing to the next one in its leaf.
+func TestALeafWithLimitsBeginsAnew(t *testing.T) {
+	tree := open2(t)
+	limits := job.Limits{CPU: 0.5, CPUWeight: 50, Processes: 5}
+	l := limited(t, tree, limits)
+	cmd := in(t, l, "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo")
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if u := l.Usage(); u.User+u.System < 10*time.Millisecond {
+		t.Fatalf("it used %+v", u)
+	}
+	files := []string{"cpu.cfs_quota_us", "cpu.shares", "pids.max", "cpu.max", "cpu.weight"}
+	was := l.Settings(files...)
+	slices.Sort(was)
+	for _, dir := range append(slices.Collect(maps.Values(l.v1)), l.v2) { // as a run of root may
+		for file, text := range map[string]string{"cpu.cfs_quota_us": "-1", "cpu.shares": "1024", "pids.max": "max", "cpu.max": "max", "cpu.weight": "100"} {
+			_ = write(dir, file, text)
+		}
+	}
+	l.Release()
+	other := limited(t, tree, job.Limits{CPU: 0.5, CPUWeight: 51, Processes: 5})
+	if other == l {
+		t.Fatal("a run with other limits has it")
+	}
+	defer other.Release()
+	next := limited(t, tree, limits)
+	if next != l {
+		t.Fatal("it is not used again")
+	}
+	defer next.Release()
+	if u := next.Usage(); u != (Usage{}) {
+		t.Errorf("the next run begins with %+v", u)
+	}
+	is := next.Settings(files...)
+	if slices.Sort(is); !slices.Equal(is, was) || len(is) < 3 {
+		t.Errorf("settings %q became %q", was, is)
+	}
+}
+
+// What a stranger used, who lived on in a leaf, is not the next run's.
+func TestALeafWithLimitsForgetsStrangers(t *testing.T) {
+	tree := open2(t)
+	limits := job.Limits{CPUWeight: 50}
+	l := limited(t, tree, limits)
+	cmd := in(t, l, "echo; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")
+	l.Usage()
+	l.Release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is taken again", func() bool {
+		next := limited(t, tree, limits)
+		defer next.Release()
+		if next != l {
+			return false
+		}
+		if u := next.Usage(); u != (Usage{}) {
+			t.Errorf("the next run begins with %+v", u)
+		}
+		return true
+	})
+}
+
+// A leaf in which a run has made groups, or left a process in one that its kind of groups does not show, is not used again.
+func TestALeafWithLimitsIsUsedAgainOnlyWhenItIsAsItWas(t *testing.T) {
+	tree := open2(t)
+	limits := job.Limits{Processes: 5, CPUWeight: 50}
+	for name, spoil := range map[string]func(l *Leaf){
+		"a group below": func(l *Leaf) {
+			if err := os.Mkdir(filepath.Join(l.v2, "below"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a group below that of a controller": func(l *Leaf) {
+			dir := l.v2
+			if l.v1["pids"] != "" {
+				dir = l.v1["pids"]
+			}
+			if err := os.Mkdir(filepath.Join(dir, "below"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a process in that of a controller": func(l *Leaf) {
+			if l.v1["cpu"] == "" {
+				t.Skip("version 2 sees it")
+			}
+			cmd := exec.Command("sleep", "600")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+			})
+			if err := write(l.v1["cpu"], "cgroup.procs", strconv.Itoa(cmd.Process.Pid)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a dead process that nobody has buried": func(l *Leaf) {
+			dir := l.v2
+			if l.v1["pids"] != "" {
+				dir = l.v1["pids"]
+			}
+			cmd := exec.Command("cat")
+			in, err := cmd.StdinPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err == nil {
+				t.Cleanup(func() { _ = cmd.Wait() })
+				err = write(dir, "cgroup.procs", strconv.Itoa(cmd.Process.Pid))
+			}
+			if err == nil {
+				err = in.Close()
+			}
+			if err == nil {
+				err = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := limited(t, tree, limits)
+			spoil(l)
+			l.Release()
+			next := limited(t, tree, limits)
+			if next == l {
+				t.Error("it is used again")
+			}
+			_ = next.Kill() // so that this one is not either
+			next.Release()
+		})
+	}
+}
+
+// Leaves that nobody asks for again make room.
+func TestTheOldestLeavesWithLimitsGo(t *testing.T) {
+	tree := open2(t)
+	first := limited(t, tree, job.Limits{CPUWeight: 1})
+	dir := first.v2
+	first.Release()
+	for n := range maxLimited + 5 {
+		limited(t, tree, job.Limits{CPUWeight: n + 2}).Release()
+	}
+	eventually(t, "the rest is removed", func() bool { return tree.Kept() == maxLimited })
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the first one is still there")
+	}
 }
 
 func TestGroupsOfEarlierLives(t *testing.T) {

@@ -153,12 +153,26 @@ func write(dir, file, text string) error {
 	return nil
 }
 
+// read reads a file; empty where it can't be. Go's own way would have its poller watch it meanwhile, as files of groups can be.
 func read(dir, file string) string {
-	b, err := os.ReadFile(filepath.Join(dir, file))
+	fd, err := unix.Open(filepath.Join(dir, file), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return ""
 	}
-	return string(b)
+	defer unix.Close(fd)
+	var text []byte
+	for buf := make([]byte, 4096); ; {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return ""
+		case n == 0:
+			return string(text)
+		default:
+			text = append(text, buf[:n]...)
+		}
+	}
 }
 
 func words(dir, file string) []string { return strings.Fields(read(dir, file)) }

@@ -20,7 +20,7 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-// Leaf is the group of one run. Its methods but Release may be called concurrently; a nil Leaf is empty.
+// Leaf is the group of one run. Its methods but Usage and Release may be called concurrently; a nil Leaf is empty.
 type Leaf struct {
 	t      *Tree
 	v2     string            // its directory; empty where there is no version 2
@@ -28,6 +28,8 @@ type Leaf struct {
 	events int               // cgroup.events, -1: none
 	v1     map[string]string // its directories in version 1, by controller
 	limits job.Limits
+	base   Usage       // what it had counted when it was taken
+	last   *Usage      // what it had counted at the last look; nil: somebody was in it after that
 	killed atomic.Bool // then it is not used again: some kernels kill at once what is forked into it later
 }
 
@@ -48,6 +50,9 @@ func (t *Tree) Take(l job.Limits) (*Leaf, error) {
 	}
 	if err := t.Check(l); err != nil {
 		return nil, err
+	}
+	if leaf := t.again(l); leaf != nil {
+		return leaf, nil
 	}
 	leaf, err := t.create(l)
 	if err != nil {
@@ -96,7 +101,7 @@ func (t *Tree) Kept() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.recover(len(t.strayed))
-	return len(t.free) + len(t.strayed)
+	return len(t.free) + len(t.limited) + len(t.strayed)
 }
 
 // keep puts an empty leaf where it can be taken again, or removes it. t.mu is held.
@@ -105,10 +110,11 @@ func (t *Tree) keep(l *Leaf) {
 		t.free = append(t.free, l)
 		return
 	}
-	l.close()
-	if !l.remove() {
-		t.strayed = append(t.strayed, l)
+	if !l.limits.IsZero() && l.spare() {
+		t.keepLimited(l)
+		return
 	}
+	t.discard(l)
 }
 
 func (t *Tree) create(limits job.Limits) (leaf *Leaf, err error) {
@@ -135,24 +141,8 @@ func (t *Tree) create(limits job.Limits) (leaf *Leaf, err error) {
 			return nil, fmt.Errorf("open %s/cgroup.events: %w", l.v2, err)
 		}
 	}
-	for _, c := range needed(limits) {
-		dir := l.v2
-		list := settings2(limits)
-		if t.have[c] == "v1" {
-			dir, list = filepath.Join(t.v1[c].dir, name), settings1(limits)
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				return nil, err
-			}
-			l.v1[c] = dir
-		}
-		for _, s := range list {
-			if s.controller != c {
-				continue
-			}
-			if err := write(dir, s.file, s.text); err != nil && !s.optional {
-				return nil, err
-			}
-		}
+	if err := l.enforce(name); err != nil {
+		return nil, err
 	}
 	return l, nil
 }
@@ -270,18 +260,30 @@ type Usage struct {
 	Refused      int64         // forks that the limit of processes refused
 }
 
-// Usage reads the counters. Those of a leaf without limits are zero, for it has had other runs before.
+// Usage reads the counters, of what was used since the leaf was taken. Those of a leaf without limits are zero.
 func (l *Leaf) Usage() (u Usage) {
 	if l == nil || l.limits.IsZero() {
 		return u
 	}
+	u = l.count()
+	l.last = &Usage{User: u.User, System: u.System, Refused: u.Refused}
+	u.User, u.System, u.Refused = u.User-l.base.User, u.System-l.base.System, u.Refused-l.base.Refused
+	return u
+}
+
+// count reads the counters, of what was ever used. Those of memory have begun with the run.
+func (l *Leaf) count() (u Usage) {
 	if l.v2 != "" {
 		stat := read(l.v2, "cpu.stat")
 		u.User = time.Duration(counter(stat, "user_usec")) * time.Microsecond
 		u.System = time.Duration(counter(stat, "system_usec")) * time.Microsecond
-		u.Memory = counter("peak "+read(l.v2, "memory.peak"), "peak")
-		u.OOMKills = counter(read(l.v2, "memory.events"), "oom_kill")
-		u.Refused = counter(read(l.v2, "pids.events"), "max")
+		if l.t.have["memory"] == "v2" {
+			u.Memory = counter("peak "+read(l.v2, "memory.peak"), "peak")
+			u.OOMKills = counter(read(l.v2, "memory.events"), "oom_kill")
+		}
+		if l.t.have["pids"] == "v2" {
+			u.Refused = counter(read(l.v2, "pids.events"), "max")
+		}
 	}
 	if dir := l.v1["pids"]; dir != "" {
 		u.Refused = counter(read(dir, "pids.events"), "max")
@@ -317,6 +319,7 @@ func (l *Leaf) Release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l.Populated() {
+		l.last = nil
 		t.strayed = append(t.strayed, l)
 		return
 	}

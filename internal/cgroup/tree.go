@@ -41,6 +41,7 @@ type Tree struct {
 	mu      sync.Mutex
 	made    int
 	free    []*Leaf // empty, without limits
+	limited []*Leaf // empty, with limits, oldest first
 	strayed []*Leaf // released while somebody was in them
 }
 
@@ -237,10 +238,10 @@ func (t *Tree) Close() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, l := range slices.Concat(t.free, t.strayed) {
+	for _, l := range slices.Concat(t.free, t.limited, t.strayed) {
 		l.close()
 	}
-	t.free, t.strayed = nil, nil
+	t.free, t.limited, t.strayed = nil, nil, nil
 	branches := slices.Collect(maps.Values(t.v1))
 	if t.v2 != nil {
 		branches = append(branches, t.v2)
