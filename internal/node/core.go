@@ -265,6 +265,7 @@ func (c *core) jobEvent(e store.Event[job.Job]) {
 func (c *core) putJob(j *job.Job) {
 	j = c.a.booted(j)
 	cursor := c.a.spool.cursor(j.Hash)
+	c.hear(j, cursor)
 	if cursor.IsZero() {
 		cursor = j.Since
 	}

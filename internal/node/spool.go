@@ -175,12 +175,15 @@ func (s *spool) advance(cursors map[string]time.Time) error {
 func (s *spool) forget(hash string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.cursors[hash]; !ok {
-		return nil
+	var errs error
+	for _, key := range [...]string{hash, ruleKey(hash)} {
+		if _, ok := s.cursors[key]; ok {
+			delete(s.cursors, key)
+			_, err := s.write('D', key)
+			errs = errors.Join(errs, err)
+		}
 	}
-	delete(s.cursors, hash)
-	_, err := s.write('D', hash)
-	return err
+	return errs
 }
 
 // cursor is the instant up to which a job was dealt with; zero where nothing is known of it.

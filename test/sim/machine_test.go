@@ -162,6 +162,9 @@ func (m *machine) kill(power bool) {
 
 // crash is the loss of power: the agent, the guard and all that runs are gone, and the clock of the boot begins anew.
 func (m *machine) crash() {
+	if m.life == nil {
+		m.died(true)
+	}
 	m.kill(true)
 	m.guard.crash()
 	m.boot()
