@@ -7,7 +7,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help run build test race check fmt bench fuzz chaos deps clean
+.PHONY: help run build test race check fmt bench fuzz sim chaos deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ bench: ## measure, and write docs/benchmarks.md
 
 fuzz: ## random tests with fresh seeds, then fuzz every parser for FUZZTIME (30s) each
 	sh test/fuzz.sh $(or $(FUZZTIME),30s)
+
+sim: ## play SEEDS (2000) fresh scenarios in virtual time; failures are shrunk for SHRINK (60) seconds
+	ROTA_RANDOM=$(if $(SEED),,1) ROTA_SEED=$(SEED) ROTA_SIM_SEEDS=$(or $(SEEDS),2000) ROTA_SIM_SHRINK=$(or $(SHRINK),60) \
+		$(GO) test -count=1 -v -timeout 24h -run TestScenarios ./test/sim
 
 chaos: deps ## trouble for a real cluster in networks of its own, for SECONDS (300), by SEED; root only
 	ROTA_CHAOS_SECONDS=$(or $(SECONDS),300) ROTA_CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 24h ./test/chaos
