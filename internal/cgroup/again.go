@@ -87,31 +87,35 @@ func (l *Leaf) enforce(name string) error {
 	return nil
 }
 
-// spare makes an empty leaf with limits ready to be used again, and tells whether it can be: nobody is in any of its groups, none were made below
-// them, and no process is counted that waits to be buried. t.mu is held.
-func (l *Leaf) spare() bool {
+// spare makes an empty leaf with limits ready to be used again, and tells whether it can be, or may be later: while the thread that forked the run
+// is on its way out of a group, or a process is counted that waits to be buried. It can't be where a run has made groups below it. t.mu is held.
+func (l *Leaf) spare() (ready, later bool) {
 	if l.fd < 0 || l.killed.Load() || l.t.have["memory"] == "v2" || !childless(l.v2) {
-		return false
+		return false, false
+	}
+	for _, dir := range l.v1 {
+		if !childless(dir) {
+			return false, false
+		}
+		if len(words(dir, "tasks")) > 0 {
+			return false, true
+		}
 	}
 	if dir := l.v1["memory"]; dir != "" {
 		if unix.Rmdir(dir) != nil {
-			return false
+			return false, true
 		}
 		delete(l.v1, "memory")
 	}
-	for _, dir := range l.v1 {
-		if !childless(dir) || len(words(dir, "tasks")) > 0 {
-			return false
-		}
-	}
 	if l.limits.Processes == 0 {
-		return true
+		return true, false
 	}
 	dir := l.v2
 	if l.v1["pids"] != "" {
 		dir = l.v1["pids"]
 	}
-	return strings.TrimSpace(read(dir, "pids.current")) == "0"
+	ready = strings.TrimSpace(read(dir, "pids.current")) == "0"
+	return ready, !ready
 }
 
 // childless tells whether a group has none below it.

@@ -110,11 +110,18 @@ func (t *Tree) keep(l *Leaf) {
 		t.free = append(t.free, l)
 		return
 	}
-	if !l.limits.IsZero() && l.spare() {
-		t.keepLimited(l)
-		return
+	ready, later := false, false
+	if !l.limits.IsZero() {
+		ready, later = l.spare()
 	}
-	t.discard(l)
+	switch {
+	case ready:
+		t.keepLimited(l)
+	case later:
+		t.strayed = append(t.strayed, l)
+	default:
+		t.discard(l)
+	}
 }
 
 func (t *Tree) create(limits job.Limits) (leaf *Leaf, err error) {

@@ -25,7 +25,8 @@ import (
 //
 //	go test -run '^$' -bench Guard -benchtime 3000x ./internal/guard
 //
-// It reports runs per second, and the CPU that each run costs agent, guard and children together.
+// It reports runs per second, the CPU that each run costs agent, guard and children together, and how often the threads of agent and guard
+// were switched for it. On a machine that has other things to do the latter two say more than the rates.
 func BenchmarkGuard(b *testing.B) {
 	for _, workers := range []int{1, 4} {
 		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) { benchGuard(b, workers) })
@@ -76,6 +77,7 @@ func benchGuard(b *testing.B, workers int) {
 	for i, name := range []string{"bare", "process", "guard"} {
 		b.ReportMetric(of[i].rate(), name+"/s")
 		b.ReportMetric(float64(of[i].cpu.Microseconds())/float64(of[i].runs), name+"-µs-cpu/run")
+		b.ReportMetric(float64(of[i].switches)/float64(of[i].runs), name+"-switches/run")
 	}
 	b.ReportMetric(100*of[2].rate()/of[1].rate(), "%of-process")
 	b.ReportMetric(100*of[2].rate()/of[0].rate(), "%of-bare")
@@ -85,6 +87,7 @@ func benchGuard(b *testing.B, workers int) {
 type spent struct {
 	runs      int
 	wall, cpu time.Duration
+	switches  int
 }
 
 func (s *spent) rate() float64 { return float64(s.runs) / s.wall.Seconds() }
@@ -92,6 +95,7 @@ func (s *spent) rate() float64 { return float64(s.runs) / s.wall.Seconds() }
 func (s *spent) add(b *testing.B, workers, n, guard int, run func() error) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	switches := switchesOf(b, os.Getpid()) + switchesOf(b, guard)
 	wall, cpu := time.Now(), ownTime()+timeOf(b, guard)
 	for range workers {
 		wg.Go(func() {
@@ -105,6 +109,29 @@ func (s *spent) add(b *testing.B, workers, n, guard int, run func() error) {
 	}
 	wg.Wait()
 	s.runs, s.wall, s.cpu = s.runs+n, s.wall+time.Since(wall), s.cpu+ownTime()+timeOf(b, guard)-cpu
+	s.switches += switchesOf(b, os.Getpid()) + switchesOf(b, guard) - switches
+}
+
+// switchesOf is how often the threads of a process were switched, of those that are alive.
+func switchesOf(b *testing.B, pid int) (sum int) {
+	b.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(text)) {
+			name, value, _ := strings.Cut(line, ":")
+			if n, err := strconv.Atoi(strings.TrimSpace(value)); err == nil && strings.HasSuffix(name, "voluntary_ctxt_switches") {
+				sum += n
+			}
+		}
+	}
+	return sum
 }
 
 // ownTime is what this process and its children have used.

@@ -106,8 +106,18 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// run1 names a run. What a dead guard left is known by that name, so that it must be no name that the tests of another package give at the same
+// time on this machine.
+var run1 = func() job.RunID {
+	pid := os.Getpid()
+	if os.Getenv(mortal) != "" { // an agent of the tests' process
+		pid = os.Getppid()
+	}
+	return job.RunID(fmt.Sprintf("guard-test-%d", pid))
+}()
+
 func sh(line string) job.Exec {
-	return job.Exec{Run: "r1", Attempt: 1, Argv: []string{"/bin/sh", "-c", line}, Dir: "/", Env: []string{"ROTA_RUN=r1"}}
+	return job.Exec{Run: run1, Attempt: 1, Argv: []string{"/bin/sh", "-c", line}, Dir: "/", Env: []string{"ROTA_RUN=" + string(run1)}}
 }
 
 func start(t testing.TB, c job.Runner, e job.Exec) job.Execution {
@@ -357,9 +367,9 @@ func TestAdoptionFromAStoppedGuard(t *testing.T) {
 	if len(found) != 1 {
 		t.Fatalf("%v", found)
 	}
-	found["r1"].Kill("the test")
-	ended(t, found["r1"])
-	found["r1"].Release()
+	found[run1].Kill("the test")
+	ended(t, found[run1])
+	found[run1].Release()
 }
 
 // An agent of another build leaves the old guard its runs.
@@ -373,7 +383,7 @@ func TestAnotherBuild(t *testing.T) {
 	}
 	b := newClient(t, dir, func(o *Options) { o.Build = "two" })
 	found := adopt(t, b)
-	if len(found) != 1 || guardOf(b) == old || found["r1"].Pid() != x.Pid() {
+	if len(found) != 1 || guardOf(b) == old || found[run1].Pid() != x.Pid() {
 		t.Fatalf("%v, guard %d", found, guardOf(b))
 	}
 	if exit := ended(t, start(t, b, sh("exit 6"))); *exit.ExitCode != 6 {
@@ -382,9 +392,9 @@ func TestAnotherBuild(t *testing.T) {
 	if !alive(old) {
 		t.Error("the old guard ended with a run in its hands")
 	}
-	found["r1"].Kill("the test")
-	ended(t, found["r1"])
-	found["r1"].Release()
+	found[run1].Kill("the test")
+	ended(t, found[run1])
+	found[run1].Release()
 	eventually(t, "the old guard ends with its last run", func() bool { return !alive(old) })
 }
 

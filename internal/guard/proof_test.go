@@ -110,7 +110,7 @@ func TestKilledAtEachStep(t *testing.T) { // ancestor 36, 39; ancestors F: faile
 				}
 				return
 			}
-			x, ok := found["r1"]
+			x, ok := found[run1]
 			if !ok || len(found) != 1 || string(x.Note) != "note" || x.Attempt != 1 {
 				t.Fatalf("found %v", found)
 			}
@@ -152,7 +152,7 @@ func TestTimeoutAfterAdoption(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	x := adopt(t, newClient(t, dir))["r1"]
+	x := adopt(t, newClient(t, dir))[run1]
 	exit := ended(t, x)
 	if exit.Outcome != job.Timeout || exit.Reason != "timeout after 500ms" || !exit.Begin.Before(x.Begin.Add(e.Timeout)) {
 		t.Errorf("%+v", exit)
@@ -163,7 +163,7 @@ func TestTimeoutAfterAdoption(t *testing.T) {
 // A number that is another's by now is left alone, whoever it is.
 func TestAReusedPid(t *testing.T) { // ancestor 38
 	stranger := exec.Command("sleep", "600")
-	stranger.Env = []string{"ROTA_RUN=r1"} // the worst of strangers
+	stranger.Env = []string{"ROTA_RUN=" + string(run1)} // the worst of strangers
 	if err := stranger.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestAReusedPid(t *testing.T) { // ancestor 38
 		t.Fatal(err)
 	}
 	for _, other := range []uint64{0, ticks - 1, ticks + 1} {
-		if err := runner.EndLeftover(stranger.Process.Pid, other, "r1"); err != nil {
+		if err := runner.EndLeftover(stranger.Process.Pid, other, string(run1)); err != nil {
 			t.Error(err)
 		}
 		if other == 0 {
@@ -190,7 +190,7 @@ func TestAReusedPid(t *testing.T) { // ancestor 38
 	if err != nil || strings.Contains(string(status), "\nState:\tZ") {
 		t.Fatalf("the stranger is dead: %v", err)
 	}
-	if err := runner.EndLeftover(stranger.Process.Pid, ticks, "r1"); err != nil { // it can be ended
+	if err := runner.EndLeftover(stranger.Process.Pid, ticks, string(run1)); err != nil { // it can be ended
 		t.Error(err)
 	}
 	if err := stranger.Wait(); err == nil {
@@ -255,7 +255,7 @@ func TestAStranger(t *testing.T) {
 // A command finds its signals as they are anywhere else: none ignored, none blocked, whatever the guard does with its own.
 func TestSignalsAreAsAnywhere(t *testing.T) {
 	c := newClient(t, "")
-	x := start(t, c, job.Exec{Run: "r1", Attempt: 1, Argv: []string{"/bin/cat", "/proc/self/status"}, Dir: "/"})
+	x := start(t, c, job.Exec{Run: run1, Attempt: 1, Argv: []string{"/bin/cat", "/proc/self/status"}, Dir: "/"})
 	out := string(ended(t, x).Output)
 	x.Release()
 	for _, name := range []string{"SigBlk", "SigIgn"} {
