@@ -8,7 +8,7 @@ func (b *bench) clock(ctx context.Context) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	large, small := "Clock/entries=1000000", "Clock/entries=10000"
+	large, small := "Clock/large", "Clock/small"
 	size, err := r.of(large, "B/entry", 1)
 	if err != nil {
 		return nil, err
