@@ -26,7 +26,6 @@ type task struct {
 	job.Task
 	takes time.Duration // how long an execution lasts, about
 	fails float64       // how many of its executions fail
-	steps bool          // it is asked for alone: nothing but requests starts it
 }
 
 // event is a fault, or something that people do.
@@ -58,8 +57,20 @@ func draw(seed uint64) *scenario {
 	for i := range 2 + d.n(5, "tasks") {
 		s.tasks = append(s.tasks, s.drawTask(i, 0))
 	}
+	what := whats
+	if d.chance(0.25, "locks") { // nothing but alone tasks that take long, and what may cost them their locks
+		what = lockWhats
+		for i := range s.tasks {
+			t := &s.tasks[i]
+			t.Kind, t.Mode, t.Timer, t.Depends, t.Timeout = "alone", "", "*/15 * * * * *", nil, 0
+			t.takes = dice(seed).of("lock", i).between(15*time.Second, 35*time.Second, "takes").Round(100 * time.Millisecond)
+			if t.Overlap == "allow" {
+				t.Overlap = "skip"
+			}
+		}
+	}
 	for i := range 3 + d.n(14, "events") {
-		s.events = append(s.events, s.drawEvent(i))
+		s.events = append(s.events, s.drawEvent(i, what))
 	}
 	slices.SortStableFunc(s.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 	return s
@@ -105,7 +116,7 @@ func (s *scenario) drawTask(i, version int) task {
 	}
 	switch d.n(8, "mode") {
 	case 0:
-		t.Mode, t.Timer, t.Catchup, t.Jitter, t.steps = job.ManyOnce, "", "", 0, true
+		t.Mode, t.Timer, t.Catchup, t.Jitter = job.ManyOnce, "", "", 0
 	case 1:
 		t.Mode, t.Timer, t.Catchup, t.Jitter = job.OnlyOnce, "", "", 0
 		if i > 0 {
@@ -124,7 +135,10 @@ var whats = strings.Fields(`
 	clock clock clock-master full-disk
 	edit edit pause-task delete run run run kill kill`)
 
-func (s *scenario) drawEvent(i int) event {
+var lockWhats = strings.Fields(`pause-agent pause-agent pause-agent kill-agent kill-agent leave-agent crash-machine cut cut lost-answers late-requests slow
+	kill-master no-etcd run`)
+
+func (s *scenario) drawEvent(i int, whats []string) event {
 	d := dice(s.seed).of("event", i)
 	e := event{i: i, at: d.between(0, s.length-10*time.Second, "at").Round(time.Millisecond), what: pick(d, whats, "what")}
 	e.long = pick(d, []time.Duration{300 * time.Millisecond, 2 * time.Second, 6 * time.Second, 13 * time.Second, 25 * time.Second, minute}, "long")

@@ -291,7 +291,7 @@ func (w *world) plan(x *execution, name string) (time.Duration, job.Exit) {
 	}
 	takes := min(w.d.between(t.takes/2, t.takes*3/2, "takes", name), maxTake)
 	if w.ctx.Err() != nil { // the faults are over, and what has come to wait shall have its turn soon
-		takes = 100 * time.Millisecond
+		takes, t.fails = 100*time.Millisecond, 0
 	}
 	if t.fails > 0 && w.d.chance(t.fails, "fails", name) {
 		one := 1
