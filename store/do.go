@@ -90,6 +90,9 @@ func (b *batch) add(op *Op) {
 // Do runs operations in their order, in transactions of at most 100 operations and 1 MiB, and tells for each whether
 // its condition held. It asks again while etcd is away, until ctx ends; an error says that
 // the rest is not done, or not known to be.
+//
+// Where an answer was lost, and somebody else has replaced since what was written, the condition seems not to have held although it did: then
+// false means that nothing of it is there any more, not that it never was.
 func (s *Store) Do(ctx context.Context, ops ...Op) (done []bool, err error) {
 	return s.do(ctx, nil, ops)
 }
