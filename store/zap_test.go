@@ -44,8 +44,10 @@ func TestMemberStartsAndStopsQuietly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s := out.String(); s != "" {
-		t.Error(s)
+	for line := range strings.Lines(out.String()) {
+		if !strings.Contains(line, "took too long") && !strings.Contains(line, "slow fdatasync") && !strings.Contains(line, "overloaded") { // of a busy machine
+			t.Error(line)
+		}
 	}
 }
 
@@ -64,6 +66,7 @@ func TestOnlyHarmlessMessagesAreQuiet(t *testing.T) {
 		{"simple token is not cryptographically signed", nil, "DEBUG"},
 		{"failed to update storage version", errors.New("the disk is full"), "WARN"},
 		{"apply request took too long", nil, "WARN"},
+		{"d3c357c5594b1ec0 cannot campaign at term 2 since there are still pending configuration changes to apply", nil, "DEBUG"},
 	} {
 		z.Warn(c.message, zap.Error(c.err))
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")

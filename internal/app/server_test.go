@@ -70,6 +70,12 @@ func descriptors(t *testing.T, below string) (open []string) {
 	return open
 }
 
+// busy tells whether a line is etcd's word on a machine that has much else to do.
+func busy(line string) bool {
+	return strings.Contains(line, "etcd: ") &&
+		(strings.Contains(line, "took too long") || strings.Contains(line, "slow fdatasync") || strings.Contains(line, "overloaded"))
+}
+
 // A fresh start, a restart and their stops say nothing that worries anybody, and leave no file open and no
 // temporary file behind. That no goroutine stays is checked after all tests.
 func TestStartAndStopAreClean(t *testing.T) {
@@ -86,8 +92,10 @@ func TestStartAndStopAreClean(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if said := out.String(); strings.Contains(said, "level=WARN") || strings.Contains(said, "level=ERROR") {
-			t.Errorf("life %d: %s", life, said)
+		for line := range strings.Lines(out.String()) {
+			if (strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR")) && !busy(line) {
+				t.Errorf("life %d: %s", life, line)
+			}
 		}
 		if open := descriptors(t, data); len(open) > 0 {
 			t.Errorf("life %d: %v are still open", life, open)

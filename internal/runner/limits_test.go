@@ -97,13 +97,13 @@ func TestEndLeftoverEndsTheControlGroup(t *testing.T) {
 		t.Skip("needs cgroup v2: ", r.Facts().Why)
 	}
 	arg := fmt.Sprintf("7%d", os.Getpid())
-	cmd, pid, ticks := startAgent(t, `setsid env -i /bin/sh -c '(setsid sleep `+arg+` &)'; touch $UP; exec sleep 600`, "TREE="+t.Name())
+	cmd, pid, ticks := startAgent(t, `setsid env -i /bin/sh -c '(setsid sleep `+arg+` &)'; touch $UP; exec sleep 600`, markOf(t))
 	eventually(t, "it stands", func() bool { return len(withArg(t, arg)) == 1 })
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Wait()
-	if err := EndLeftover(pid, ticks, "r1"); err != nil {
+	if err := EndLeftover(pid, ticks, leftover); err != nil {
 		t.Error(err)
 	}
 	eventually(t, "nobody lives", func() bool { return len(withArg(t, arg)) == 0 })

@@ -5,6 +5,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -101,6 +102,12 @@ func pids(t *testing.T, entry string) []int {
 		}
 	}
 	return found
+}
+
+// markOf is an entry by which the processes of a test are found, and those of no other, also where the same tests run twice on the machine.
+func markOf(t *testing.T) string {
+	t.Helper()
+	return fmt.Sprintf("TREE=%s-%d", t.Name(), os.Getpid())
 }
 
 // hasEntry tells whether a process has an entry in its environment, when that can be seen.

@@ -4,6 +4,7 @@ package runner
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,7 @@ func TestKillEndsTheWholeTree(t *testing.T) {
 func endsWholeTree(t *testing.T, r *Runner, name, line string) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
-		up, mark := t.TempDir()+"/up", "TREE="+t.Name()
+		up, mark := t.TempDir()+"/up", markOf(t)
 		e := sh(line)
 		e.Env, e.Grace = []string{"UP=" + up, mark}, 150*time.Millisecond
 		x := start(t, r, e)
@@ -128,7 +129,7 @@ func descendants(t *testing.T, pid int) []proc {
 
 func TestATreeThatForksAllTheTimeIsEnded(t *testing.T) {
 	r := newRunner(t, Options{})
-	up, mark := t.TempDir()+"/up", "TREE="+t.Name()
+	up, mark := t.TempDir()+"/up", markOf(t)
 	e := sh(`trap "" TERM
 		grow() { n=0; while [ $n -lt 400 ]; do n=$((n+1)); setsid sh -c 'trap "" TERM; (sleep 600 &) ; sleep 0.02' & done; wait; }
 		touch $UP; grow & grow & wait`)
@@ -162,7 +163,7 @@ func TestTimeoutIsATimeoutWhateverTheProcessMakesOfIt(t *testing.T) {
 // A process that executes a program shows no environment for a moment, by which alone one that left its parents, session and group is known.
 func TestNobodyIsOverlookedWhileItExecutes(t *testing.T) {
 	r := newRunner(t, Options{NoGroups: true})
-	again, mark := t.TempDir()+"/again", "TREE="+t.Name()
+	again, mark := t.TempDir()+"/again", markOf(t)
 	if err := os.WriteFile(again, []byte("#!/bin/sh\n: >$UP\nexec $0\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +212,7 @@ func TestKillNow(t *testing.T) {
 		if got := ended(t, x); got.Outcome != job.Killed || got.Reason != "killed by alice" {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if left := pids(t, "TREE="+t.Name()); len(left) > 0 {
+		if left := pids(t, markOf(t)); len(left) > 0 {
 			t.Errorf("%s: processes %v live", name, left)
 		}
 	}
@@ -278,6 +279,9 @@ func TestWhatARunLeavesBehindIsLeftAloneAndBuried(t *testing.T) {
 	})
 }
 
+// leftover is the run of the agents that tests kill. All that carries its name on this machine is ended: it must be nobody else's.
+var leftover = cmp.Or(os.Getenv("RUNNER_TEST_RUN"), fmt.Sprintf("runner-test-%d", os.Getpid()))
+
 // agent is a process of its own for tests that kill it: it starts what it is told, says its pid and waits.
 func agent() {
 	r, err := New(Options{Dir: os.Getenv("RUNNER_TEST_DIR")})
@@ -286,8 +290,8 @@ func agent() {
 		return
 	}
 	x, err := r.Start(context.Background(), job.Exec{
-		Run: "r1", Argv: []string{"/bin/sh", "-c", os.Getenv("RUNNER_TEST_LINE")}, Dir: "/",
-		Env: []string{"UP=" + os.Getenv("UP"), os.Getenv("MARK"), "ROTA_RUN=r1"},
+		Run: job.RunID(leftover), Argv: []string{"/bin/sh", "-c", os.Getenv("RUNNER_TEST_LINE")}, Dir: "/",
+		Env: []string{"UP=" + os.Getenv("UP"), os.Getenv("MARK"), "ROTA_RUN=" + leftover},
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -303,7 +307,7 @@ func startAgent(t *testing.T, line, mark string) (cmd *exec.Cmd, pid int, ticks 
 	t.Helper()
 	up := t.TempDir() + "/up"
 	cmd = exec.Command(os.Args[0])
-	cmd.Env = []string{"RUNNER_TEST_AGENT=1", "RUNNER_TEST_DIR=" + t.TempDir(), "RUNNER_TEST_LINE=" + line, "UP=" + up, "MARK=" + mark}
+	cmd.Env = []string{"RUNNER_TEST_AGENT=1", "RUNNER_TEST_DIR=" + t.TempDir(), "RUNNER_TEST_LINE=" + line, "RUNNER_TEST_RUN=" + leftover, "UP=" + up, "MARK=" + mark}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -336,16 +340,16 @@ func TestEndLeftover(t *testing.T) {
 	if len(pids(t, mark)) < 2 {
 		t.Fatal("it did not outlive its agent")
 	}
-	if err := EndLeftover(pid, ticks, "r1"); err != nil {
+	if err := EndLeftover(pid, ticks, leftover); err != nil {
 		t.Error(err)
 	}
 	if left := pids(t, mark); len(left) > 0 {
 		t.Errorf("processes %v live", left)
 	}
-	if err := EndLeftover(pid, ticks, "r1"); err != nil {
+	if err := EndLeftover(pid, ticks, leftover); err != nil {
 		t.Errorf("again: %v", err)
 	}
-	if err := EndLeftover(1, 0, "r1"); err == nil {
+	if err := EndLeftover(1, 0, leftover); err == nil {
 		t.Error("it would end process 1")
 	}
 }
