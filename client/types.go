@@ -27,6 +27,9 @@ type Applied struct {
 	// Old and New are the task before and after; Old is nil for a new one, New for a pruned one.
 	Old *job.Task `json:"old,omitempty"`
 	New *job.Task `json:"new,omitempty"`
+	// OldDocument and NewDocument are the same of what is no task, where it changes: a template, a group, a receiver, a monitor.
+	OldDocument json.RawMessage `json:"old_document,omitempty"`
+	NewDocument json.RawMessage `json:"new_document,omitempty"`
 	// NextBefore and NextAfter are the next firings, five at most.
 	NextBefore []time.Time `json:"next_before,omitempty"`
 	NextAfter  []time.Time `json:"next_after,omitempty"`

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +19,8 @@ func (c *cli) diffCommand() *cobra.Command {
 	var f fileFlags
 	cmd := &cobra.Command{
 		Use: "diff -f FILE", Short: "Show what apply would change",
-		Long: "Show what apply would change: the fields, the next firings before and after, and where the task would run.\n\n" +
+		Long: "Show what apply would change: the fields of tasks and of what they use, the next firings before and after, and where a\n" +
+			"task would run.\n\n" +
 			"The exit code is 0 where nothing would change, 1 where something would, and 2 or more for an error.",
 		Args: arguments(0, 0, ""),
 	}
@@ -29,6 +32,11 @@ func (c *cli) diffCommand() *cobra.Command {
 		if err != nil {
 			return c.notOne(cmd, err)
 		}
+		calendars, err := c.calendarChanges(cmd.Context(), &f)
+		if err != nil {
+			return c.notOne(cmd, err)
+		}
+		applied = append(calendars, applied...)
 		changed := slices.DeleteFunc(slices.Clone(applied), func(a client.Applied) bool { return a.Change == client.Unchanged })
 		done, err := c.encode(*out, changed)
 		if err != nil {
@@ -37,7 +45,7 @@ func (c *cli) diffCommand() *cobra.Command {
 		if !done {
 			for i := range changed {
 				if *out == asName {
-					fmt.Fprintln(c.Out, changed[i].Task)
+					fmt.Fprintln(c.Out, strings.TrimPrefix(changed[i].What(), "task "))
 				} else if err := c.showChange(&changed[i]); err != nil {
 					return c.notOne(cmd, err)
 				}
@@ -56,25 +64,72 @@ func (c *cli) notOne(cmd *cobra.Command, err error) error {
 	return &exitError{max(c.exit(cmd.Context(), err), exitUsage)}
 }
 
-// showChange shows one task's change.
+// calendarChanges are what becomes of the calendars among the files.
+func (c *cli) calendarChanges(ctx context.Context, f *fileFlags) (list []client.Applied, err error) {
+	for _, v := range f.set {
+		a := client.Applied{Kind: "calendar", Name: v.Calendar.Name, Change: v.Change, Nodes: []job.NodeID{}}
+		if a.NewDocument, err = json.Marshal(&v.Calendar); err != nil {
+			return nil, err
+		}
+		if v.Change == client.Configured {
+			cl, err := c.client()
+			if err != nil {
+				return nil, err
+			}
+			old, err := cl.Calendar(ctx, v.Calendar.Name)
+			if err != nil {
+				return nil, err
+			}
+			if a.OldDocument, err = json.Marshal(&old.Calendar); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// sides are what a change takes away and what it brings, nil where there is nothing, and the time zones in which they fire.
+func sides(a *client.Applied) (before, after any, was, is *time.Location) {
+	if a.Old != nil {
+		before = a.Old
+	}
+	if a.New != nil {
+		after = a.New
+	}
+	if a.Kind == "" {
+		return before, after, zone(a.Old), zone(a.New)
+	}
+	if a.OldDocument != nil {
+		before = a.OldDocument
+	}
+	if a.NewDocument != nil {
+		after = a.NewDocument
+	}
+	return before, after, nil, nil // the server's times have the offsets of their zones
+}
+
+// showChange shows the change of one task, or of one other document.
 func (c *cli) showChange(a *client.Applied) error {
-	lines, err := changes(a.Old, a.New)
+	old, young, was, is := sides(a)
+	lines, err := changes(old, young)
 	if err != nil {
 		return err
 	}
-	before, after := a.Task.String(), a.Task.String()
-	if a.Old == nil {
+	before := strings.TrimPrefix(a.What(), "task ")
+	after := before
+	if old == nil {
 		before = "(not there)"
 	}
-	if a.New == nil {
+	if young == nil {
 		after = "(deleted)"
 	}
 	lines = append([]string{"--- " + before, "+++ " + after}, lines...)
+	if young != nil && !slices.EqualFunc(a.NextBefore, a.NextAfter, time.Time.Equal) {
+		lines = append(lines, firingLines("-", a.NextBefore, was)...)
+		lines = append(lines, firingLines("+", a.NextAfter, is)...)
+	}
 	if a.New != nil {
-		if !slices.EqualFunc(a.NextBefore, a.NextAfter, time.Time.Equal) {
-			lines = append(lines, firingLines("-", a.NextBefore, a.Old)...)
-			lines = append(lines, firingLines("+", a.NextAfter, a.New)...)
-		}
 		where := "no node matches"
 		if len(a.Nodes) > 0 {
 			names := make([]string, len(a.Nodes))
@@ -104,17 +159,20 @@ func (c *cli) showChange(a *client.Applied) error {
 	return nil
 }
 
-func firingLines(sign string, next []time.Time, t *job.Task) []string {
+// firingLines are times in a time zone; nil: each in its own.
+func firingLines(sign string, next []time.Time, loc *time.Location) []string {
 	var lines []string
-	loc := zone(t)
 	for _, n := range next {
-		lines = append(lines, sign+"# next: "+n.In(loc).Format("Mon "+time.RFC3339))
+		if loc != nil {
+			n = n.In(loc)
+		}
+		lines = append(lines, sign+"# next: "+n.Format("Mon "+time.RFC3339))
 	}
 	return lines
 }
 
-// changes are the lines of the fields in which two tasks differ; either may be nil.
-func changes(before, after *job.Task) ([]string, error) {
+// changes are the lines of the fields in which two documents differ; either may be nil.
+func changes(before, after any) ([]string, error) {
 	was, names, err := fields(before)
 	if err != nil {
 		return nil, err
@@ -147,8 +205,8 @@ func signed(sign, text string) []string {
 	return lines
 }
 
-// fields are the fields of a task as YAML, and their names in order.
-func fields(t *job.Task) (map[string]string, []string, error) {
+// fields are the fields of a document as YAML, and their names in order.
+func fields(t any) (map[string]string, []string, error) {
 	text := map[string]string{}
 	if t == nil {
 		return text, nil, nil

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -72,8 +73,10 @@ func (d *documents[T]) put(ctx context.Context, doc T, dry bool) (Applied, *job.
 				a.Change = Unchanged
 				return a, old, nil
 			}
+			a.OldDocument = asJSON(&old.Document)
 			e.CreatedAt, e.Generation, e.Revision = old.CreatedAt, old.Generation+1, old.Revision
 		}
+		a.NewDocument = asJSON(&doc)
 		if dry {
 			return a, e, nil
 		}
@@ -94,9 +97,17 @@ func (d *documents[T]) put(ctx context.Context, doc T, dry bool) (Applied, *job.
 }
 
 func same[T any](a, b *T) bool {
-	x, errA := json.Marshal(a)
-	y, errB := json.Marshal(b)
-	return errA == nil && errB == nil && string(x) == string(y)
+	x, y := asJSON(a), asJSON(b)
+	return x != nil && bytes.Equal(x, y)
+}
+
+// asJSON is a document as JSON; nil: it can't be written so.
+func asJSON[T any](doc *T) json.RawMessage {
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // Delete removes a document that nobody uses.

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -63,6 +64,10 @@ func (m *Master) applyGroups(ctx context.Context, list []job.Group, dry bool) (d
 			return done, err
 		}
 		a.NextAfter = m.groupFirings(e, nil)
+		var old job.Entry[job.Group]
+		if a.OldDocument != nil && json.Unmarshal(a.OldDocument, &old.Document) == nil {
+			a.NextBefore = m.groupFirings(&old, nil)
+		}
 		done = append(done, a)
 	}
 	return done, nil

@@ -10,66 +10,86 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-func (m *Master) applyTemplate(t job.Template, dry bool) master.Applied {
-	a := master.Applied{Kind: "template", Name: t.Name, Change: master.Created}
-	e := job.Entry[job.Template]{Document: t, CreatedAt: Now, UpdatedAt: Now, Generation: 1}
-	if old := m.templates[t.Name]; old != nil {
+// named is one sort of documents in memory.
+type named[T any] struct{ of map[string]*job.Entry[T] }
+
+func (n *named[T]) apply(m *Master, sort, name string, doc T, dry bool) master.Applied {
+	a := master.Applied{Kind: sort, Name: name, Change: master.Created}
+	e := job.Entry[T]{Document: doc, CreatedAt: Now, UpdatedAt: Now, Generation: 1}
+	if old := n.of[name]; old != nil {
 		before, _ := json.Marshal(old.Document)
-		after, _ := json.Marshal(t)
+		after, _ := json.Marshal(doc)
 		if a.Change = master.Configured; string(before) == string(after) {
 			a.Change = master.Unchanged
 		}
 		e.Generation = old.Generation + 1
+		a.OldDocument = before
+	}
+	if a.Change != master.Unchanged {
+		a.NewDocument, _ = json.Marshal(doc)
 	}
 	if !dry && a.Change != master.Unchanged {
 		m.rev++
 		e.Revision = m.rev
-		m.templates[t.Name] = &e
+		if n.of == nil {
+			n.of = map[string]*job.Entry[T]{}
+		}
+		n.of[name] = &e
 	}
 	return a
 }
 
-// Templates lists templates.
-func (m *Master) Templates(context.Context) ([]job.Entry[job.Template], error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var out []job.Entry[job.Template]
-	for _, name := range slices.Sorted(maps.Keys(m.templates)) {
-		out = append(out, *m.templates[name])
-	}
-	return out, m.fail()
-}
-
-// Template reads one.
-func (m *Master) Template(_ context.Context, name string) (*job.Entry[job.Template], error) {
+func (n *named[T]) one(m *Master, sort, name string) (*job.Entry[T], error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.fail(); err != nil {
 		return nil, err
 	}
-	e := m.templates[name]
+	e := n.of[name]
 	if e == nil {
-		return nil, job.Errorf(job.CodeNotFound, "there is no template %s", name)
+		return nil, job.Errorf(job.CodeNotFound, "there is no %s %s", sort, name)
 	}
 	c := *e
 	return &c, nil
 }
 
-// DeleteTemplate deletes one that no task names.
-func (m *Master) DeleteTemplate(_ context.Context, name string) error {
+func (n *named[T]) all(m *Master) ([]job.Entry[T], error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.fail(); err != nil {
+	var out []job.Entry[T]
+	for _, name := range slices.Sorted(maps.Keys(n.of)) {
+		out = append(out, *n.of[name])
+	}
+	return out, m.fail()
+}
+
+// remove deletes one, unless a task uses it.
+func (n *named[T]) remove(m *Master, sort, name string, uses func(t *job.Task) bool) error {
+	if _, err := n.one(m, sort, name); err != nil {
 		return err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, ref := range slices.SortedFunc(maps.Keys(m.tasks), byRef) {
-		if slices.Contains(m.tasks[ref].Task.Templates, name) {
-			return job.Errorf(job.CodeConflict, "template %s is used by task %s", name, ref)
+		if uses(&m.tasks[ref].Task) {
+			return job.Errorf(job.CodeConflict, "%s %s is used by task %s", sort, name, ref)
 		}
 	}
-	if m.templates[name] == nil {
-		return job.Errorf(job.CodeNotFound, "there is no template %s", name)
-	}
-	delete(m.templates, name)
+	delete(n.of, name)
 	return nil
+}
+
+// Templates lists templates.
+func (m *Master) Templates(context.Context) ([]job.Entry[job.Template], error) {
+	return m.templates.all(m)
+}
+
+// Template reads one.
+func (m *Master) Template(_ context.Context, name string) (*job.Entry[job.Template], error) {
+	return m.templates.one(m, "template", name)
+}
+
+// DeleteTemplate deletes one that no task names.
+func (m *Master) DeleteTemplate(_ context.Context, name string) error {
+	return m.templates.remove(m, "template", name, func(t *job.Task) bool { return slices.Contains(t.Templates, name) })
 }

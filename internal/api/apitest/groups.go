@@ -13,23 +13,9 @@ import (
 
 // groups are what the fake keeps of groups and their executions: they stay as they are until somebody cancels them.
 type groups struct {
-	documents  map[string]*job.Entry[job.Group]
+	documents  named[job.Group]
 	paused     map[string]bool
 	executions []*client.ExecutionView
-}
-
-func (m *Master) applyGroup(g job.Group, dry bool) master.Applied {
-	a := master.Applied{Kind: "group", Name: g.Name, Change: master.Created}
-	if m.groups.documents[g.Name] != nil {
-		a.Change = master.Configured
-	}
-	if !dry {
-		if m.groups.documents == nil {
-			m.groups.documents = map[string]*job.Entry[job.Group]{}
-		}
-		m.groups.documents[g.Name] = &job.Entry[job.Group]{Document: g, CreatedAt: Now, UpdatedAt: Now, Generation: 1}
-	}
-	return a
 }
 
 // GroupViews lists the groups.
@@ -39,11 +25,11 @@ func (m *Master) GroupViews(ctx context.Context) ([]master.GroupView, error) {
 	defer m.mu.Unlock()
 	views := []master.GroupView{}
 	for _, g := range list {
-		views = append(views, master.GroupView{Group: g, Document: m.groups.documents[g.Name]})
+		views = append(views, master.GroupView{Group: g, Document: m.groups.documents.of[g.Name]})
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.groups.documents)) {
+	for _, name := range slices.Sorted(maps.Keys(m.groups.documents.of)) {
 		if !slices.ContainsFunc(views, func(v master.GroupView) bool { return v.Name == name }) {
-			views = append(views, master.GroupView{Group: master.Group{Name: name}, Document: m.groups.documents[name]})
+			views = append(views, master.GroupView{Group: master.Group{Name: name}, Document: m.groups.documents.of[name]})
 		}
 	}
 	return views, err
@@ -70,7 +56,7 @@ func (m *Master) DeleteGroup(ctx context.Context, name string, tasks bool) error
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.groups.documents, name)
+	delete(m.groups.documents.of, name)
 	maps.DeleteFunc(m.tasks, func(ref job.TaskRef, _ *job.TaskEntry) bool { return tasks && ref.Group == name })
 	return m.fail()
 }

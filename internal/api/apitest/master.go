@@ -32,7 +32,7 @@ type Master struct {
 	records    []job.ExecutionRecord
 	config     map[[2]string]store.Config
 	members    []client.Member
-	templates  map[string]*job.Entry[job.Template]
+	templates  named[job.Template]
 	receivers  named[job.Receiver]
 	monitors   named[job.Monitor]
 	deliveries []job.Delivery
@@ -51,7 +51,7 @@ type Master struct {
 func New(nodes ...job.NodeID) *Master {
 	m := &Master{
 		tasks: map[job.TaskRef]*job.TaskEntry{}, nodes: map[job.NodeID]*master.NodeView{}, runs: map[job.RunID]*master.RunView{}, backfills: map[string]*master.BackfillView{},
-		config: map[[2]string]store.Config{}, calendars: map[string]*job.CalendarEntry{}, templates: map[string]*job.Entry[job.Template]{}, subs: map[chan master.Event]bool{},
+		config: map[[2]string]store.Config{}, calendars: map[string]*job.CalendarEntry{}, subs: map[chan master.Event]bool{},
 	}
 	m.watched = sync.NewCond(&m.mu)
 	for _, id := range nodes {
@@ -129,10 +129,10 @@ func (m *Master) ApplyDocuments(_ context.Context, docs job.Documents, o master.
 		out = append(out, m.monitors.apply(m, "monitor", d.Name, d, o.DryRun))
 	}
 	for _, t := range docs.Templates {
-		out = append(out, m.applyTemplate(t, o.DryRun))
+		out = append(out, m.templates.apply(m, "template", t.Name, t, o.DryRun))
 	}
 	for _, g := range docs.Groups {
-		out = append(out, m.applyGroup(g, o.DryRun))
+		out = append(out, m.groups.documents.apply(m, "group", g.Name, g, o.DryRun))
 	}
 	for _, t := range tasks {
 		kept = append(kept, t.Ref())

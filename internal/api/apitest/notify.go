@@ -2,73 +2,12 @@ package apitest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/job"
 )
-
-// named is one sort of documents in memory.
-type named[T any] struct{ of map[string]*job.Entry[T] }
-
-func (n *named[T]) apply(m *Master, sort, name string, doc T, dry bool) master.Applied {
-	a := master.Applied{Kind: sort, Name: name, Change: master.Created}
-	e := job.Entry[T]{Document: doc, CreatedAt: Now, UpdatedAt: Now, Generation: 1}
-	if old := n.of[name]; old != nil {
-		before, _ := json.Marshal(old.Document)
-		after, _ := json.Marshal(doc)
-		if a.Change = master.Configured; string(before) == string(after) {
-			a.Change = master.Unchanged
-		}
-		e.Generation = old.Generation + 1
-	}
-	if !dry && a.Change != master.Unchanged {
-		m.rev++
-		e.Revision = m.rev
-		if n.of == nil {
-			n.of = map[string]*job.Entry[T]{}
-		}
-		n.of[name] = &e
-	}
-	return a
-}
-
-func (n *named[T]) one(m *Master, sort, name string) (*job.Entry[T], error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.fail(); err != nil {
-		return nil, err
-	}
-	e := n.of[name]
-	if e == nil {
-		return nil, job.Errorf(job.CodeNotFound, "there is no %s %s", sort, name)
-	}
-	c := *e
-	return &c, nil
-}
-
-func (n *named[T]) all(m *Master) ([]job.Entry[T], error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var out []job.Entry[T]
-	for _, name := range slices.Sorted(maps.Keys(n.of)) {
-		out = append(out, *n.of[name])
-	}
-	return out, m.fail()
-}
-
-func (n *named[T]) remove(m *Master, sort, name string) error {
-	if _, err := n.one(m, sort, name); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(n.of, name)
-	return nil
-}
 
 // Receivers lists receivers.
 func (m *Master) Receivers(context.Context) ([]job.Entry[job.Receiver], error) {
@@ -82,7 +21,7 @@ func (m *Master) Receiver(_ context.Context, name string) (*job.Entry[job.Receiv
 
 // DeleteReceiver deletes one.
 func (m *Master) DeleteReceiver(_ context.Context, name string) error {
-	return m.receivers.remove(m, "receiver", name)
+	return m.receivers.remove(m, "receiver", name, func(t *job.Task) bool { return slices.Contains(job.Receivers(t.Notify), name) })
 }
 
 // TestReceiver notes that a message was sent.
@@ -142,7 +81,7 @@ func (m *Master) RenewMonitorKey(ctx context.Context, name string) (*master.Moni
 
 // DeleteMonitor deletes one.
 func (m *Master) DeleteMonitor(_ context.Context, name string) error {
-	return m.monitors.remove(m, "monitor", name)
+	return m.monitors.remove(m, "monitor", name, func(*job.Task) bool { return false })
 }
 
 // CheckPing knows the keys of the monitors.
