@@ -24,6 +24,7 @@ var harmlessMessages = map[string][]string{
 	"failed to update storage version": {"missing term information", "etcdserver: request cancelled", "etcdserver: server stopped", "context canceled"},
 	// A stop just after the start.
 	"aborting cluster version update; server is stopped": nil,
+	"server has stopped; skipping GoAttach":              nil,
 	"failed to update cluster version":                   {"etcdserver: request cancelled", "etcdserver: server stopped", "context canceled"},
 	// The end.
 	"setting up serving from embedded etcd failed.": listenerEnds,
