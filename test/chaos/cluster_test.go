@@ -149,7 +149,7 @@ func (k *cluster) whole() {
 func (k *cluster) eventually(what string, f func(ctx context.Context) error) {
 	k.t.Helper()
 	harness.Eventually(k.t, patience, what, func() error {
-		ctx, cancel := context.WithTimeout(k.t.Context(), 15*time.Second)
+		ctx, cancel := context.WithTimeout(k.t.Context(), time.Minute)
 		defer cancel()
 		return f(ctx)
 	})
