@@ -181,7 +181,7 @@ func processes() ([]proc, error) {
 func carries(pid int, entry string) (has, sure bool) {
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, true
+		return false, err != unix.ESRCH || !between(pid) // it has let go of its memory
 	}
 	defer unix.Close(fd)
 	n, buf := 0, make([]byte, 8<<10)

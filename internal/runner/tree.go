@@ -34,6 +34,7 @@ type tree struct {
 	members map[int]uint64 // every process ever seen in it, with its start
 	alive   []proc         // at the last look, but for those beyond reach
 	beyond  map[int]uint64 // those that the agent may not signal
+	died    map[int]bool   // those of the last list that were dead in it, or have died since
 	opaque  map[int]uint64 // those of whom it could not be found out whether they are members
 	blind   bool           // the last look failed
 }
@@ -41,23 +42,17 @@ type tree struct {
 // look finds the members that are alive. It also buries adopted ones that are dead.
 func (t *tree) look() {
 	t.alive = t.alive[:0]
-	all, err := t.list()
-	if t.blind = err != nil; t.blind {
-		t.log.Error("the processes of a run can't be listed; only its process group is ended", "pid", t.root.pid, "error", err)
-		return
-	}
-	mine := make(map[int]bool, len(t.members)+8)
-	inside := map[int]bool{}
-	for _, pid := range t.leaf.Processes() { // after the list, so that a number that changed its owner meanwhile comes with the start of the old one
-		inside[pid] = true
-	}
-	for grown := true; grown; { // children may come before their parents
-		grown = false
-		for _, p := range all {
-			if !mine[p.pid] && (mine[p.ppid] || inside[p.pid] || t.owns(p)) {
-				mine[p.pid], grown = true, true
-				t.members[p.pid] = p.start
-			}
+	var all []proc
+	var mine map[int]bool
+	for again := 0; again < maxLooks; again++ {
+		var err error
+		all, err = t.list()
+		if t.blind = err != nil; t.blind {
+			t.log.Error("the processes of a run can't be listed; only its process group is ended", "pid", t.root.pid, "error", err)
+			return
+		}
+		if mine = t.among(all); !t.orphaned(all, mine) {
+			break
 		}
 	}
 	for _, p := range all {
@@ -71,6 +66,45 @@ func (t *tree) look() {
 			t.alive = append(t.alive, p)
 		}
 	}
+}
+
+// maxLooks is how often the processes are listed anew because some lost their parents meanwhile.
+const maxLooks = 20
+
+// among tells which of the listed processes are members.
+func (t *tree) among(all []proc) map[int]bool {
+	mine := make(map[int]bool, len(t.members)+8)
+	inside := map[int]bool{}
+	t.died = map[int]bool{}
+	for _, p := range all {
+		if p.dead() {
+			t.died[p.pid] = true
+		}
+	}
+	for _, pid := range t.leaf.Processes() { // after the list, so that a number that changed its owner meanwhile comes with the start of the old one
+		inside[pid] = true
+	}
+	for grown := true; grown; { // children may come before their parents
+		grown = false
+		for _, p := range all {
+			if !mine[p.pid] && (mine[p.ppid] || inside[p.pid] || t.owns(p)) {
+				mine[p.pid], grown = true, true
+				t.members[p.pid] = p.start
+			}
+		}
+	}
+	return mine
+}
+
+// orphaned tells whether a process was listed as the child of one that died before it could be asked whose it was: the child may be a member, and
+// can't be known by its parent any more.
+func (t *tree) orphaned(all []proc, mine map[int]bool) bool {
+	for _, p := range all {
+		if !mine[p.pid] && !p.dead() && t.died[p.ppid] {
+			return true
+		}
+	}
+	return false
 }
 
 // owns tells whether a process is of the tree by what it is itself; its children are then too.
@@ -93,10 +127,14 @@ func (t *tree) owns(p proc) bool {
 func (t *tree) marked(p proc) bool {
 	for until := time.Now().Add(opaquePatience); ; time.Sleep(time.Millisecond) {
 		has, sure := carries(p.pid, t.marker)
-		if sure || t.opaque[p.pid] == p.start {
-			return has
+		if has {
+			return true
 		}
 		if now, err := readProc(p.pid, make([]byte, 0, statSize)); err != nil || now.start != p.start || now.dead() {
+			t.died[p.pid] = true
+			return false
+		}
+		if sure || t.opaque[p.pid] == p.start {
 			return false
 		}
 		if time.Now().After(until) {
