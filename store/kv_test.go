@@ -192,7 +192,7 @@ func changes(t *testing.T, in <-chan watchResult, n int) (all []change) {
 				t.Fatal(r.err)
 			}
 			all = append(all, r.changes...)
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d changes of %d", len(all), n)
 		}
 	}

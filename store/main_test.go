@@ -215,7 +215,7 @@ func (fx *fixture) compact() {
 // eventually waits until f holds.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !f(); {
+	for end := time.Now().Add(time.Minute); !f(); {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}

@@ -46,7 +46,7 @@ func (m *mirror) take(batch []Event[Config]) {
 
 func (m *mirror) until(what string, f func() bool) {
 	m.t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for !f() {
 		select {
 		case batch, ok := <-m.w.Events():

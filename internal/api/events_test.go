@@ -46,7 +46,7 @@ func receive(t *testing.T, c <-chan client.Event) client.Event {
 	select {
 	case e := <-c:
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no event came")
 		return client.Event{}
 	}

@@ -45,7 +45,7 @@ func join(t *testing.T, s *store.Store, id job.NodeID, dir string, r *doubleRunn
 // await waits for n records.
 func await(t *testing.T, s *store.Store, n int) (recs []*job.ExecutionRecord) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	byID := map[string]*job.ExecutionRecord{}
 	for batch := range s.Records().Watch(ctx).Events() {
@@ -147,7 +147,7 @@ func TestOnRealEtcd(t *testing.T) {
 func TestProcessesOnRealEtcd(t *testing.T) { // ancestor 36, 37, 41
 	t.Parallel()
 	s := realEtcd(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	release := make(chan struct{})
 	runner := &doubleRunner{behave: func(x *doubleExec) {

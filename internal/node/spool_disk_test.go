@@ -107,7 +107,7 @@ func TestSpoolDiskFull(t *testing.T) {
 				t.Errorf("%d records, %v", len(recs), err)
 			}
 			d.left.Store(1 << 30)
-			for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() { // it mends by itself
+			for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() { // it mends by itself
 				s.mu.Lock()
 				broken := s.broken
 				s.mu.Unlock()
