@@ -130,10 +130,8 @@ func FuzzWords(f *testing.F) {
 				t.Errorf("size %q is %s, and that %s, %v", s, n, back, err)
 			}
 		}
-		if at, err := job.ParseInstant(s); err == nil {
-			if back, err := job.ParseInstant(job.FormatInstant(at)); err != nil || !back.Equal(at.Truncate(time.Second)) {
-				t.Errorf("instant %q is %s, and that %s, %v", s, at, back, err)
-			}
+		if at, err := job.ParseInstant(s); err == nil && job.FormatInstant(at) != s {
+			t.Errorf("instant %q is %s", s, job.FormatInstant(at))
 		}
 		if p, err := job.ParseLogPosition(s); err == nil {
 			if back, err := job.ParseLogPosition(p.String()); err != nil || back != p {

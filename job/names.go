@@ -122,10 +122,10 @@ const instantLayout = "2006-01-02T15:04:05Z"
 // FormatInstant writes an instant: UTC, whole seconds.
 func FormatInstant(t time.Time) string { return t.UTC().Format(instantLayout) }
 
-// ParseInstant reads what [FormatInstant] wrote.
+// ParseInstant reads what [FormatInstant] wrote, and nothing else: an instant has one form, for it stands in keys.
 func ParseInstant(s string) (time.Time, error) {
 	t, err := time.Parse(instantLayout, s)
-	if err != nil {
+	if err != nil || FormatInstant(t) != s { // the package time reads fractions that the layout does not have
 		return time.Time{}, Errorf(CodeInvalid, "instant %q: want the form %s", s, instantLayout)
 	}
 	return t, nil

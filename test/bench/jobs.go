@@ -49,11 +49,7 @@ func (b *bench) manyJobs(ctx context.Context) ([]figure, error) {
 		return nil, err
 	}
 	applied.Rounds = []float64{float64(n) / time.Since(began).Seconds()}
-	last := tasks[n-1].Ref()
-	if err := await(ctx, 100*time.Millisecond, 5*time.Minute, "every task is placed", func() (bool, error) {
-		list, err := m.client.Jobs(ctx, client.JobFilter{Group: last.Group, Task: last.Name})
-		return len(list) == 1, err
-	}); err != nil {
+	if err := m.placed(ctx, tasks[n-1].Ref()); err != nil {
 		return nil, err
 	}
 	tick := job.Task{Name: "tick", Command: job.Args("/bin/true"), Timer: "* * * * * *"}

@@ -71,24 +71,27 @@ func (b *bench) late(ctx context.Context, s *server, kind job.KindName, round in
 	if _, err := s.client.Apply(ctx, []job.Task{t}, client.ApplyOptions{}); err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, time.Duration(samples+3)*time.Second); err != nil {
+	if err := pause(ctx, time.Duration(samples+2)*time.Second); err != nil {
+		return nil, err
+	}
+	f := job.RecordFilter{Group: "default", Task: t.Name, Limit: samples, WithOutput: true, Outcome: []job.Outcome{job.Success}}
+	var page job.Page
+	if err := await(ctx, time.Second, time.Minute, fmt.Sprintf("%d firings are recorded", samples), func() (_ bool, err error) {
+		page, err = s.client.Records(ctx, f)
+		return len(page.Records) == samples, err
+	}); err != nil {
 		return nil, err
 	}
 	if _, err := s.client.Pause(ctx, t.Ref()); err != nil {
 		return nil, err
 	}
-	page, err := s.client.Records(ctx, job.RecordFilter{Group: "default", Task: t.Name, Limit: samples, WithOutput: true})
-	if err != nil {
-		return nil, err
-	}
 	var list []time.Duration
 	for _, r := range page.Records {
-		if ns, err := strconv.ParseInt(strings.TrimSpace(r.Output), 10, 64); err == nil && r.Outcome == job.Success {
-			list = append(list, time.Unix(0, ns).Sub(r.Instant))
+		ns, err := strconv.ParseInt(strings.TrimSpace(r.Output), 10, 64)
+		if err != nil {
+			return nil, err
 		}
-	}
-	if len(list) < samples/2 {
-		return nil, fmt.Errorf("only %d of %d firings were seen", len(list), samples)
+		list = append(list, time.Unix(0, ns).Sub(r.Instant))
 	}
 	return list, nil
 }

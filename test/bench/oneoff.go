@@ -22,6 +22,9 @@ func (b *bench) oneOff(ctx context.Context) ([]figure, error) {
 	if _, err := s.client.Apply(ctx, []job.Task{t}, client.ApplyOptions{}); err != nil {
 		return nil, err
 	}
+	if err := s.placed(ctx, t.Ref()); err != nil {
+		return nil, err
+	}
 	loop := figure{Key: "bare/rate", What: "bare loop: fork, exec, capture, wait of `/bin/true`, 4 workers", Unit: "/s", Rising: true, Note: "the measure of the others"}
 	rate := figure{Key: "oneoff/rate", What: "one-off runs, asked for over HTTP → recorded, durable", Unit: "/s", Rising: true}
 	share := figure{Key: "oneoff/ratio", What: "the same, of the bare loop", Unit: "%", Goal: atLeast(90), Note: "the client's requests use the same processors"}

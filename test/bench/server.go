@@ -146,6 +146,14 @@ func (s *server) apply(ctx context.Context, tasks []job.Task) error {
 	return nil
 }
 
+// placed waits until a task has a job on a node.
+func (s *server) placed(ctx context.Context, ref job.TaskRef) error {
+	return await(ctx, 50*time.Millisecond, 5*time.Minute, ref.String()+" is placed", func() (bool, error) {
+		list, err := s.client.Jobs(ctx, client.JobFilter{Group: ref.Group, Task: ref.Name})
+		return len(list) > 0, err
+	})
+}
+
 // counts are the outcomes of all records that match.
 func (s *server) counts(ctx context.Context, f job.StatsFilter) (map[job.Outcome]int64, error) {
 	list, err := s.client.Stats(ctx, f)
