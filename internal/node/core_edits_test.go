@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,13 +72,13 @@ func TestAnEditThatIsHeardAtOnce(t *testing.T) {
 // The cursor of a claimed job says nothing of a common one's instants: not even where the clock was ahead.
 func TestAClaimedJobBecomesCommon(t *testing.T) {
 	inWorld(t, func(w *world) {
-		ahead := 5*time.Minute + 30*time.Second
-		now := func() time.Time { return time.Now().Round(0).Add(ahead) }
-		w.start("n1", "", func(o *Options) { o.Now = now })
+		var ahead atomic.Int64
+		ahead.Store(int64(5*time.Minute + 30*time.Second))
+		w.start("n1", "", func(o *Options) { o.Now = offBy(&ahead) })
 		first := newJob(t, "a", "* * * * *", kind(job.KindInterval))
 		w.put(first)
 		w.until(80 * time.Second) // its clock has passed 6m
-		ahead = 0
+		ahead.Store(0)
 		w.put(edited(t, first, at(80*time.Second), "* * * * *"))
 		w.until(100 * time.Second)
 		want := []string{"2m0s missed", "3m0s missed", "4m0s missed", "5m0s missed", "6m0s success", "6m0s missed"}
@@ -85,4 +86,12 @@ func TestAClaimedJobBecomesCommon(t *testing.T) {
 			t.Fatalf("%q", got)
 		}
 	})
+}
+
+// offBy is a wall clock that is off, and never shows the same twice.
+func offBy(d *atomic.Int64) func() time.Time {
+	var looks atomic.Int64
+	return func() time.Time {
+		return time.Now().Round(0).Add(time.Duration(d.Load()) + time.Duration(looks.Add(1)))
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -48,6 +49,13 @@ func (m *machine) died(power bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.crashes = append(m.crashes, crash{time.Now(), power, m.full.Load() > 0})
+}
+
+// forgetful tells whether the agent ended while the disk took nothing, with what it had not written yet.
+func (m *machine) forgetful() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.crashes, func(c crash) bool { return c.full })
 }
 
 func (m *machine) trouble(from, to time.Time) {
@@ -178,6 +186,9 @@ func (m *machine) stop(leave bool) {
 	}
 	if leave {
 		l.LeaveRuns()
+	}
+	if m.full.Load() > 0 {
+		m.died(false)
 	}
 	l.ended = time.Now()
 	l.cancel()

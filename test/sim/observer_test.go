@@ -128,8 +128,10 @@ func (o *observer) started(x *execution) *started {
 	s.task, s.kind = job.Ref(j.Group, j.Name), j.Kind
 	about := []string{string(s.run)[:8], s.task.Name}
 	o.line(string(m.id), "begins %s", s)
+	again := s.kind == job.KindCommon && !s.asked && m.forgetful() // then an instant that only the node knew of may come again
 	for _, before := range o.byRun[s.run] {
 		switch {
+		case again:
 		case before.attempt == s.attempt:
 			o.breaks("Once", about, "%s began on %s, and before on %s at %s", s, s.node, before.node, clockTime(before.begin))
 		case before.end.IsZero():
