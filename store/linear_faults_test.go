@@ -99,10 +99,11 @@ func memoryHistory(t *testing.T, seed uint64, wrap func(kv) kv) *recorder {
 		ctx, cancel := context.WithCancel(t.Context())
 		var cuts sync.WaitGroup
 		cuts.Go(func() {
-			for name := ""; sleep(ctx, time.Duration(100+draw(400))*time.Millisecond); m.Heal(name) {
-				name = fmt.Sprint("n", draw(clients))
+			for sleep(ctx, time.Duration(100+draw(400))*time.Millisecond) {
+				name := fmt.Sprint("n", draw(clients))
 				m.Cut(name)
 				sleep(ctx, time.Duration(draw(3000))*time.Millisecond)
+				m.Heal(name)
 			}
 		})
 		depose := func(term int64) error {
