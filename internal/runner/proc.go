@@ -184,7 +184,8 @@ func carries(pid int, entry string) (has, sure bool) {
 		return false, err != unix.ESRCH || !between(pid) // it has let go of its memory
 	}
 	defer unix.Close(fd)
-	n, buf := 0, make([]byte, 8<<10)
+	var n int
+	buf := make([]byte, 8<<10)
 	for { // in one piece, which is of one program: what is read on after another was executed is empty
 		if n, err = unix.Pread(fd, buf, 0); err == unix.EINTR {
 			continue
@@ -213,7 +214,7 @@ func between(pid int) bool {
 	}
 	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	const ( // the numbers of proc_pid_stat(5), and what they are counted from here
-		state, flags, size, from, to = 3 - 3, 9 - 3, 23 - 3, 50 - 3, 51 - 3
+		state, flags, size, from, to = 0, 9 - 3, 23 - 3, 50 - 3, 51 - 3
 		kernelThread                 = 1 << 21
 	)
 	if len(f) <= to || f[state][0] == 'Z' || f[state][0] == 'X' {
