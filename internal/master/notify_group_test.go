@@ -70,7 +70,10 @@ func executionsToldAt(w *world, step string, after bool) {
 	second := w.posted("m2", post)
 	w.node("n1").works()
 	first.applyFlow(nil)
-	w.until("both know of it", func() bool { v, err := second.GroupOf(w.ctx, "etl"); return err == nil && v.Document != nil && v.Tasks == 1 })
+	w.until("both know of it", func() bool {
+		v, err := second.GroupOf(w.ctx, "etl")
+		return err == nil && v.Document != nil && v.Tasks == 1
+	})
 	var died atomic.Bool
 	die := func() error {
 		if died.CompareAndSwap(false, true) {
