@@ -158,7 +158,7 @@ func TestFlags(t *testing.T) {
 	if o, err := parse([]string{"-only", "start,late", "-rounds", "3"}); err != nil || !slices.Equal(o.only, []string{"start", "late"}) || o.out != "-" || o.rounds != 3 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if _, err := parse([]string{"-only", "strat"}); err == nil || !strings.Contains(err.Error(), "start oneoff") {
+	if _, err := parse([]string{"-only", "nothing"}); err == nil || !strings.Contains(err.Error(), "start oneoff") {
 		t.Error(err)
 	}
 	if _, err := parse([]string{"-rounds", "0"}); err == nil || errors.Is(err, flag.ErrHelp) {

@@ -58,7 +58,7 @@ func (b *bench) boot(ctx context.Context, dir string, args ...string) (*server, 
 	if err := await(ctx, time.Millisecond, 2*time.Minute, "the server is ready", func() (bool, error) {
 		resp, err := http.Get("http://" + addr + "/readyz")
 		if err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // it does not listen yet
 		}
 		return resp.StatusCode == http.StatusOK, resp.Body.Close()
 	}); err != nil {
