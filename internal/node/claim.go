@@ -53,8 +53,6 @@ func (r *run) claimed() (fence int64, err error) {
 	if s == nil {
 		return 0, ctx.Err()
 	}
-	// The same time at each try: what this life claimed for another run of the instant, which it has told of, is not claimed again. Such
-	// a run there was where the task was deleted, and made again before an instant that had been claimed ahead of its time.
 	claim := job.Claim{Task: j.Ref(), Instant: r.instant, Node: a.ID, Session: a.session, Job: j.Hash, At: a.Now().UTC()}
 	for wait := firstBackoff; ; wait = min(2*wait, lastBackoff) {
 		fence, err = s.Claim(ctx, claim)
