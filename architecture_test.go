@@ -19,7 +19,7 @@ const module = "github.com/rota-dev/rota/"
 // mayImport says, for each package, which others of this module it may import. Arrows point down: the order of the rows
 // is that of docs/architecture.md, from the top.
 var mayImport = map[string][]string{
-	".":                       {"internal/app", "internal/ways", "client", "job"},
+	".":                       {"internal/app", "internal/guard", "internal/ways", "client", "job"},
 	"examples/embed":          {"client", "job"},
 	"cmd/rota":                {"internal/app"},
 	"internal/app":            {"internal/notify", "internal/guard", "internal/runlog", "internal/api", "internal/master", "internal/node", "internal/policy", "internal/runner", "internal/ways", "internal/secrets", "internal/history", "client", "store", "schedule", "job"},

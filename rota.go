@@ -8,6 +8,7 @@ package rota
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/app"
+	"github.com/rota-dev/rota/internal/guard"
 	"github.com/rota-dev/rota/internal/ways"
 	"github.com/rota-dev/rota/job"
 )
@@ -48,7 +50,25 @@ type NodeOptions struct {
 	Secrets                   string        // the folder of the node's secrets; default /etc/rota/secrets
 	HTTPAllow                 []string      // networks that HTTP runs may reach although they are not public
 	HTTPInsecureTLS           bool          // lets tasks accept any certificate
-	Logger                    *slog.Logger  // default: nothing is logged
+	// Guarded has commands run by a guard: a process of this very program beside this one, in which [GuardMain] takes over. They
+	// then outlive a kill of this process, and the next Run with the same Dir takes them up; an alone command ends before its lease does,
+	// also while this process is stopped. The program's main must begin with GuardMain. Linux only.
+	Guarded bool
+	Logger  *slog.Logger // default: nothing is logged
+}
+
+// GuardMain is the life of a guard, where this process was started to be one: it does not return then, and the process ends in it. In
+// any other process it does nothing. A program with a node that is Guarded calls it first in main, before flags are read or anything is opened.
+func GuardMain() {
+	dir, ok := guard.Asked()
+	if !ok {
+		return
+	}
+	if err := guard.Main(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1) //nolint:revive // the process is the guard's own
+	}
+	os.Exit(0) //nolint:revive // the process is the guard's own
 }
 
 // Node is an agent in this process.
@@ -57,7 +77,7 @@ type Node struct{ part }
 // NewNode makes a node. Nothing happens before Run, which tells of options that can't be.
 func NewNode(o NodeOptions) *Node {
 	n := &Node{newPart(app.ServerConfig{
-		Role: app.RoleNode, Name: o.Name, Labels: maps.Clone(o.Labels), Data: o.Dir, Etcd: o.Etcd, Prefix: o.Prefix, Lease: o.Lease, Policy: o.Policy,
+		Role: app.RoleNode, Name: o.Name, Labels: maps.Clone(o.Labels), Data: o.Dir, Etcd: o.Etcd, Prefix: o.Prefix, Lease: o.Lease, Policy: o.Policy, Guarded: o.Guarded,
 		WaysConfig: app.WaysConfig{Secrets: o.Secrets, HTTPAllow: o.HTTPAllow, HTTPInsecureTLS: o.HTTPInsecureTLS, Logger: o.Logger},
 	})}
 	n.cfg.EtcdTLS.CA, n.cfg.EtcdTLS.Cert, n.cfg.EtcdTLS.Key = o.EtcdCA, o.EtcdCert, o.EtcdKey
@@ -158,6 +178,9 @@ func (p *part) Run(ctx context.Context) (err error) {
 	p.used = true
 	if p.cfg.Data == "" {
 		p.faults = append(p.faults, job.Errorf(job.CodeInvalid, "no folder is given").WithHint("set Dir"))
+	}
+	if _, asked := guard.Asked(); asked { // else each guard would start a node, with a guard of its own
+		p.faults = append(p.faults, job.Errorf(job.CodeInvalid, "this process was started to be a guard, and main went on").WithHint("call rota.GuardMain first in main"))
 	}
 	faults := p.faults
 	p.mu.Unlock()
