@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -259,8 +260,11 @@ func TestSignalsAreAsAnywhere(t *testing.T) {
 	out := string(ended(t, x).Output)
 	x.Release()
 	for _, name := range []string{"SigBlk", "SigIgn"} {
-		if want := name + ":\t0000000000000000\n"; !strings.Contains(out, want) {
-			t.Errorf("no %q in\n%s", want, out)
+		_, rest, _ := strings.Cut(out, name+":\t")
+		mask, _, _ := strings.Cut(rest, "\n")
+		set, err := strconv.ParseUint(mask, 16, 64)
+		if standard := uint64(1)<<31 - 1; err != nil || set&standard != 0 { // those beyond are the C library's, and stay as the agent got them
+			t.Errorf("%s is %q", name, mask)
 		}
 	}
 }
