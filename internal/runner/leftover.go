@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,10 +22,12 @@ const leftoverPatience = 10 * time.Second
 // touched; so nothing happens, and there is no error, where the process has ended. run is its ROTA_RUN. The boot must
 // be the same, which the caller knows by [BootID].
 //
-// With a pid of 0 it is not known: then everything that carries the run's ROTA_RUN is ended, with what descends from it.
+// Who has left its session and its group is known by its ROTA_RESULT, which no other agent of the machine gives its runs; by its ROTA_RUN
+// where the process itself shows none. With a pid of 0 the process is not known: then everything that carries the run's ROTA_RUN is ended, with
+// what descends from it.
 func EndLeftover(pid int, startTicks uint64, run string) error {
 	if pid == 0 && run != "" {
-		return endTree(proc{pid: -1}, run)
+		return endTree(proc{pid: -1}, run, "ROTA_RUN="+run)
 	}
 	if pid <= 1 || pid == os.Getpid() || run == "" {
 		return fmt.Errorf("end leftover process %d of run %s: that is no process of a run", pid, run)
@@ -33,12 +36,12 @@ func EndLeftover(pid int, startTicks uint64, run string) error {
 	if alive := err == nil && root.start == startTicks && !root.dead(); !alive {
 		return nil
 	}
-	return endTree(root, run)
+	return endTree(root, run, cmp.Or(entry(pid, "ROTA_RESULT="), "ROTA_RUN="+run))
 }
 
-func endTree(root proc, run string) error {
+func endTree(root proc, run, marker string) error {
 	t := &tree{
-		log: slog.New(slog.DiscardHandler), root: root, marker: "ROTA_RUN=" + run,
+		log: slog.New(slog.DiscardHandler), root: root, marker: marker,
 		list: processes, other: func(int) bool { return false }, members: map[int]uint64{}, beyond: map[int]uint64{},
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leftoverPatience)

@@ -179,9 +179,31 @@ func processes() ([]proc, error) {
 // carries tells whether a process has an entry KEY=VALUE in its environment, as far as that may be read. For a moment, while it executes
 // a program and while it dies, none can be seen: then that is not sure.
 func carries(pid int, entry string) (has, sure bool) {
+	env, sure := environOf(pid)
+	for e := range bytes.SplitSeq(env, []byte{0}) {
+		if string(e) == entry {
+			return true, true
+		}
+	}
+	return false, sure
+}
+
+// entry is the entry KEY=VALUE of a process's environment that begins with KEY=; empty where none can be seen.
+func entry(pid int, key string) string {
+	env, _ := environOf(pid)
+	for e := range bytes.SplitSeq(env, []byte{0}) {
+		if bytes.HasPrefix(e, []byte(key)) {
+			return string(e)
+		}
+	}
+	return ""
+}
+
+// environOf reads the environment of a process. That it is empty may not be sure.
+func environOf(pid int) (env []byte, sure bool) {
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, err != unix.ESRCH || !between(pid) // it has let go of its memory
+		return nil, err != unix.ESRCH || !between(pid) // it has let go of its memory
 	}
 	defer unix.Close(fd)
 	var n int
@@ -196,14 +218,9 @@ func carries(pid int, entry string) (has, sure bool) {
 		buf = make([]byte, 4*len(buf))
 	}
 	if err != nil || n == 0 {
-		return false, err != nil || !between(pid)
+		return nil, err != nil || !between(pid)
 	}
-	for e := range bytes.SplitSeq(buf[:n], []byte{0}) {
-		if string(e) == entry {
-			return true, true
-		}
-	}
-	return false, true
+	return buf[:n], true
 }
 
 // between tells whether a process whose environment was found empty is on its way from one program to the next, or to its end.

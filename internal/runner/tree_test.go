@@ -340,8 +340,26 @@ func TestEndLeftover(t *testing.T) {
 	if len(pids(t, mark)) < 2 {
 		t.Fatal("it did not outlive its agent")
 	}
+	// A run of the same name, of another cluster's agent on the same machine.
+	other := exec.Command("sleep", "600")
+	other.Env = []string{"ROTA_RUN=" + leftover, "ROTA_RESULT=/other"}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = other.Wait()
+		close(ended)
+	}()
+	defer func() {
+		_ = other.Process.Kill()
+		<-ended
+	}()
 	if err := EndLeftover(pid, ticks, leftover); err != nil {
 		t.Error(err)
+	}
+	if p, err := readProc(other.Process.Pid, make([]byte, 0, statSize)); err != nil || p.dead() {
+		t.Error("it ended a run of another agent")
 	}
 	if left := pids(t, mark); len(left) > 0 {
 		t.Errorf("processes %v live", left)
