@@ -67,7 +67,10 @@ type Claim struct {
 	Session string    `json:"session"`
 	Job     string    `json:"job"`
 	At      time.Time `json:"at"`
-	Fence   int64     `json:"-"` // the store's revision at which it was made
+	// Try is which of the session's claims it is. The same instant may be claimed by a session twice: for a task that was deleted, and for
+	// the one that was made again under its name. The second claim is refused, for the first one has been told of.
+	Try   int64 `json:"try,omitempty"`
+	Fence int64 `json:"-"` // the store's revision at which it was made
 }
 
 // Lock is held while a run of an alone task is alive.

@@ -27,8 +27,9 @@ func (e *ClaimedError) Unwrap() error { return &job.Error{Code: job.CodeConflict
 // right is given once, and never given back: what becomes of the instant is recorded by its holder. The fence grows
 // with each claim of a task.
 //
-// It is [*ClaimedError] where another holds it, and [ErrSettled] where the instant is settled. Whoever holds it already
-// may ask again and gets the same fence. [job.CodeUnavailable] leaves open whether it was given: ask again.
+// It is [*ClaimedError] where another holds it, and [ErrSettled] where the instant is settled. Whoever holds it already may ask
+// again for the same job with the same Try, and gets the same fence; with another Try it is another claim, and refused like any.
+// [job.CodeUnavailable] leaves open whether it was given: ask again.
 func (ss *Session) Claim(ctx context.Context, c job.Claim) (fence int64, err error) {
 	c.Node, c.Session, c.Instant = ss.presence.Node, ss.presence.Session, c.Instant.UTC().Truncate(time.Second)
 	op := putOp(claimKind, &c, 0)
@@ -52,7 +53,7 @@ func (ss *Session) Claim(ctx context.Context, c job.Claim) (fence int64, err err
 		if err != nil {
 			return 0, err
 		}
-		if held.Session == c.Session && held.Node == c.Node && held.Job == c.Job {
+		if held.Session == c.Session && held.Node == c.Node && held.Job == c.Job && held.Try == c.Try {
 			return held.Fence, nil
 		}
 		return 0, &ClaimedError{By: *held}

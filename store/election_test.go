@@ -139,7 +139,7 @@ func TestDeadLeaderWhoseLeaseLives(t *testing.T) { // ancestor 50
 				}
 				return nil
 			})
-			ended := time.Time{}
+			var ended time.Time
 			select {
 			case <-first.Done():
 				ended = time.Now()

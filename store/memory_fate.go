@@ -21,14 +21,14 @@ func (m *Memory) OnTell(f func(ctx context.Context, w Told) error) {
 	m.onTell = f
 }
 
-func (c *memoryClient) told(ctx context.Context, w *watcher, r watchResult) error {
+func (c *memoryClient) told(ctx context.Context, w *watcher, rev int64) error {
 	c.m.mu.Lock()
 	hook := c.m.onTell
 	c.m.mu.Unlock()
-	if hook == nil || r.err != nil {
+	if hook == nil {
 		return nil
 	}
-	return hook(ctx, Told{Client: c.name, Key: w.key, Revision: r.rev})
+	return hook(ctx, Told{Client: c.name, Key: w.key, Revision: rev})
 }
 
 // later is what [Call.Later] is for a transaction.

@@ -54,8 +54,8 @@ func (w *watcher) run(ctx context.Context, out chan<- watchResult) {
 			return
 		}
 		for _, r := range batch {
-			if err := w.owner.told(ctx, w, r); err != nil {
-				r = watchResult{err: err}
+			if r.err == nil {
+				r.err = w.owner.told(ctx, w, r.rev)
 			}
 			select {
 			case out <- r:

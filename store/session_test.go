@@ -78,6 +78,12 @@ func TestClaimsAtOrBelowTheFloorAreRefused(t *testing.T) {
 		if again, err := ss.Claim(ctx, c); err != nil || again != fence {
 			t.Errorf("asked again: %d after %d, %v", again, fence, err)
 		}
+		c.Try++
+		var taken *ClaimedError
+		if _, err := ss.Claim(ctx, c); !errors.As(err, &taken) || taken.By.Fence != fence || taken.By.Try != c.Try-1 {
+			t.Errorf("another claim of the same job: %v", err)
+		}
+		c.Try--
 		c.Job = "another"
 		if _, err := ss.Claim(ctx, c); !job.IsConflict(err) {
 			t.Errorf("another job of the node: %v", err)

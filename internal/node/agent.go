@@ -66,6 +66,7 @@ type Agent struct {
 	inbox    chan func()   // what other goroutines tell the core
 	gone     chan struct{} // closed when the core is over
 	doubts   doubts
+	tries    atomic.Int64   // counts its claims
 	wg       sync.WaitGroup // of runs, claims, and what else the core waits for
 }
 

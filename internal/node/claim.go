@@ -53,7 +53,10 @@ func (r *run) claimed() (fence int64, err error) {
 	if s == nil {
 		return 0, ctx.Err()
 	}
-	claim := job.Claim{Task: j.Ref(), Instant: r.instant, Node: a.ID, Session: a.session, Job: j.Hash, At: a.Now().UTC()}
+	// One number for all the times that it is asked for: another run of the instant, which this life has told of, is not taken for this
+	// one. There was such a run where the task was deleted, and made again before an instant that had been claimed ahead of its time.
+	r.try = a.tries.Add(1)
+	claim := job.Claim{Task: j.Ref(), Instant: r.instant, Node: a.ID, Session: a.session, Job: j.Hash, At: a.Now().UTC(), Try: r.try}
 	for wait := firstBackoff; ; wait = min(2*wait, lastBackoff) {
 		fence, err = s.Claim(ctx, claim)
 		var taken *store.ClaimedError

@@ -21,6 +21,7 @@ type doubt struct {
 	job     *job.Job
 	instant time.Time
 	trigger job.Trigger
+	try     int64 // of the claim
 	since   time.Time
 }
 
@@ -37,7 +38,7 @@ func (d *doubts) add(r *run) {
 	if len(d.list) >= maxDoubts {
 		d.list = append(d.list[:0], d.list[len(d.list)/2:]...)
 	}
-	d.list = append(d.list, doubt{r.job, r.instant, r.trigger, r.a.Now()})
+	d.list = append(d.list, doubt{r.job, r.instant, r.trigger, r.try, r.a.Now()})
 	select {
 	case d.wake <- struct{}{}:
 	default:
@@ -81,7 +82,7 @@ func (a *Agent) settleDoubts(ctx context.Context) {
 
 // lookInto settles the doubts that it can, and returns the others.
 func (a *Agent) lookInto(ctx context.Context, list []doubt) (left []doubt) {
-	held := map[job.TaskRef]map[string]bool{} // the instants that this agent holds of each task
+	held := map[job.TaskRef]map[int64]time.Time{} // what this agent holds of each task: the instants, by the tries of their claims
 	for i, d := range list {
 		ref := d.job.Ref()
 		mine, ok := held[ref]
@@ -90,16 +91,17 @@ func (a *Agent) lookInto(ctx context.Context, list []doubt) (left []doubt) {
 			if err != nil {
 				return append(left, list[i:]...)
 			}
-			mine = map[string]bool{}
+			mine = map[int64]time.Time{}
 			for _, c := range claims {
 				if c.Node == a.ID && c.Session == a.session && c.Job == d.job.Hash {
-					mine[job.FormatInstant(c.Instant)] = true
+					mine[c.Try] = c.Instant
 				}
 			}
 			held[ref] = mine
 		}
+		at, claimed := mine[d.try]
 		switch {
-		case mine[job.FormatInstant(d.instant)]:
+		case claimed && at.Equal(d.instant):
 			rec := job.CreateExecutionRecord(d.job, d.job.Firing(d.instant), a.Now(), a.Now(), job.Missed,
 				"the coordinator did not answer in time whether it was this node's to run")
 			rec.Instant, rec.Trigger = d.instant, d.trigger

@@ -12,7 +12,7 @@ import (
 // like this it tells as missed, since nobody else will. By which rule it came to its cursor it keeps in the spool, as the time since
 // which that rule was in force, beside the cursor.
 
-const passedReason = "the node had passed it when it heard of the edit that made it due"
+const unheardReason = "the node had passed it when it heard of the edit that made it due"
 
 // ruleKey is where the spool keeps, among its cursors, since when the rule was in force that a job's cursor is by. There is none for the
 // first rule that the node had of it.
@@ -58,7 +58,7 @@ func (c *core) tellPassed(j *job.Job, known, cursor time.Time) {
 				continue // dealt with by that rule
 			}
 			// One by one, whatever they have in common: between them there are others that ran.
-			v := verdict{first: i, last: i, count: 1, outcome: job.Missed, reason: passedReason, era: i}
+			v := verdict{first: i, last: i, count: 1, outcome: job.Missed, reason: unheardReason, era: i}
 			if j.PausedFor(i) {
 				v.outcome, v.reason = job.Skipped, pausedReason
 			}

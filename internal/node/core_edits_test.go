@@ -45,7 +45,7 @@ func TestAnEditThatIsHeardLate(t *testing.T) {
 					t.Fatalf("%q", got)
 				}
 				for _, r := range w.records() {
-					if r.Outcome == job.Missed && r.Reason != passedReason {
+					if r.Outcome == job.Missed && r.Reason != unheardReason {
 						t.Errorf("%+v", r)
 					}
 				}

@@ -18,6 +18,7 @@ type run struct {
 	dispatch *job.Dispatch // nil: of a timer
 	fence    int64
 	session  string    // of the life that began it
+	try      int64     // of its claim
 	lock     job.Lock  // of an alone task: asked for or held; Fence is 0 while it is not known to be held
 	epoch    int64     // of the lease under which the lock is held
 	begin    time.Time // of the first attempt; zero: none was made
