@@ -158,6 +158,9 @@ func TestFlags(t *testing.T) {
 	if o, err := parse([]string{"-only", "start,late", "-rounds", "3"}); err != nil || !slices.Equal(o.only, []string{"start", "late"}) || o.out != "-" || o.rounds != 3 {
 		t.Errorf("%+v, %v", o, err)
 	}
+	if o, err := parse([]string{"-only", "start", "-o", "b.md"}); err != nil || o.out != "b.md" {
+		t.Errorf("%+v, %v", o, err)
+	}
 	if _, err := parse([]string{"-only", "nothing"}); err == nil || !strings.Contains(err.Error(), "start oneoff") {
 		t.Error(err)
 	}
@@ -188,5 +191,40 @@ func TestKept(t *testing.T) {
 	}
 	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), "*Before* are the figures of 2026-01-01") {
 		t.Errorf("%s %v", text, err)
+	}
+}
+
+// Rows that were not measured anew are taken over, in their places, and say so.
+func TestTaken(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "b.md")
+	row := func(key, of string, v float64) figure {
+		return figure{Key: key, Of: of, What: key, Unit: "%", Rounds: []float64{v}}
+	}
+	all := &report{Date: "2026-01-01", Machine: "a", Figures: []figure{row("boot", "start", 1), row("old", "oneoff", 2), row("rate", "oneoff", 3), row("late", "late", 4)}}
+	one := &report{Date: "2026-01-02", Machine: "a", Figures: []figure{row("rate", "oneoff", 5)}, only: []string{"oneoff"}}
+	other := &report{Date: "2026-01-03", Machine: "b", Figures: []figure{row("rate", "oneoff", 6)}, only: []string{"oneoff"}}
+	for _, c := range []struct {
+		r    *report
+		want string
+	}{{all, "boot 1 old 2 rate 3 late 4"}, {one, "boot 1 rate 5 late 4"}, {other, "rate 6"}} {
+		if err := c.r.write(path, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		back, err := before(strings.TrimSuffix(path, ".md") + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range back.Figures {
+			got = append(got, f.Key, number(f.median()))
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+		text, err := os.ReadFile(path)
+		if n := strings.Count(string(text), "not measured anew"); err != nil || c.r == one && n != 2 || c.r != one && n != 0 {
+			t.Errorf("%s %v", text, err)
+		}
 	}
 }

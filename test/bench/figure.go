@@ -10,6 +10,7 @@ import (
 // figure is a row of the report: what was measured, once in each round.
 type figure struct {
 	Key  string `json:"key"` // names the row in each report
+	Of   string `json:"of"`  // the measurement
 	What string `json:"what"`
 	// Unit is ms, µs, MiB and so on, which hold for one machine, or one of [ratios].
 	Unit   string    `json:"unit"`
@@ -18,6 +19,8 @@ type figure struct {
 	// Rising tells that more is better where there is no goal.
 	Rising bool   `json:"rising,omitempty"`
 	Note   string `json:"note,omitempty"`
+
+	taken bool // over from the last report
 }
 
 // ratios are the units of what was measured against something else in the same run, which carries over to other machines.

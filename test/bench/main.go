@@ -87,14 +87,18 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.runs, "runs", 2000, "one-off runs in a round")
 	f.IntVar(&o.records, "records", 1_000_000, "records in history; 10000000 take half an hour more")
 	f.IntVar(&o.kills, "kills", 50, "how often the leader is killed, and a node")
-	f.StringVar(&only, "only", "", "measure these alone, parted by commas, and write to standard output: "+strings.Join(names(), " "))
+	f.StringVar(&only, "only", "", "measure these alone, parted by commas, and write to standard output or, with -o, take the other rows over: "+strings.Join(names(), " "))
 	f.BoolVar(&o.quick, "quick", false, "see that everything can be measured, with figures that say nothing, and write to standard output")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if only != "" {
 		o.only = strings.Split(only, ",")
-		o.out = "-"
+		given := false
+		f.Visit(func(f *flag.Flag) { given = given || f.Name == "o" })
+		if !given {
+			o.out = "-"
+		}
 	}
 	if o.quick {
 		o.out, o.rounds, o.runs, o.records, o.kills = "-", 1, 100, 2000, 1
@@ -134,6 +138,9 @@ func run(ctx context.Context, o options, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.out != "-" {
+		r.only = o.only
+	}
 	for _, m := range measurements {
 		if len(o.only) > 0 && !slices.Contains(o.only, m.name) {
 			continue
@@ -142,7 +149,8 @@ func run(ctx context.Context, o options, out, log io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
-		for _, f := range figures {
+		for i, f := range figures {
+			figures[i].Of = m.name
 			fmt.Fprintf(log, "%-8s %-72s %s\n", m.name, f.What, f.value())
 		}
 		r.Figures = append(r.Figures, figures...)

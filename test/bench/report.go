@@ -21,6 +21,8 @@ type report struct {
 	Rounds   int               `json:"rounds"`
 	Versions map[string]string `json:"versions"`
 	Figures  []figure          `json:"figures"`
+
+	only []string // the measurements that were taken; empty: all
 }
 
 // engines are the modules whose versions a figure depends on, and what people call them.
@@ -73,6 +75,7 @@ func (r *report) write(path string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	r.take(last)
 	text := r.page(last)
 	if path == "-" {
 		_, err := io.WriteString(out, text)
@@ -88,6 +91,21 @@ func (r *report) write(path string, out io.Writer) error {
 	return os.WriteFile(data, append(j, '\n'), 0o644)
 }
 
+// take takes over the figures of the last report whose measurements were left out, where it was the same machine's.
+func (r *report) take(last *report) {
+	if len(r.only) == 0 || last == nil || last.Machine != r.Machine {
+		return
+	}
+	for _, f := range last.Figures {
+		if !slices.Contains(r.only, f.Of) {
+			f.taken = true
+			r.Figures = append(r.Figures, f)
+		}
+	}
+	order := names()
+	slices.SortStableFunc(r.Figures, func(a, b figure) int { return slices.Index(order, a.Of) - slices.Index(order, b.Of) })
+}
+
 // page is the report for people.
 func (r *report) page(last *report) string {
 	var b strings.Builder
@@ -95,9 +113,9 @@ func (r *report) page(last *report) string {
 
 Written by %s, which takes each figure %d times and shows the median, and how far apart the least and the most are. What is
 compared is taken in turn, in the same run: the ratios (×, %%) carry over to other machines, times and rates do not. %s,
-which is written along, has every round; %s takes one measurement alone.
+which is written along, has every round; %s takes one measurement alone, and with %s puts it in the place of the last.
 
-`, "`make bench`", r.Rounds, "[benchmarks.json](benchmarks.json)", "`go run ./test/bench -only NAME`")
+`, "`make bench`", r.Rounds, "[benchmarks.json](benchmarks.json)", "`go run ./test/bench -only NAME`", "`-o docs/benchmarks.md`")
 	fmt.Fprintf(&b, "%s, %s. %s\n\n", r.Date, r.Machine, r.versions())
 	if last != nil {
 		fmt.Fprintf(&b, "*Before* are the figures of %s", last.Date)
@@ -122,6 +140,9 @@ which is written along, has every round; %s takes one measurement alone.
 func (r *report) compare(f figure, last *report) string {
 	if last == nil {
 		return ""
+	}
+	if f.taken {
+		return "not measured anew"
 	}
 	i := slices.IndexFunc(last.Figures, func(o figure) bool { return o.Key == f.Key && o.Unit == f.Unit && len(o.Rounds) > 0 })
 	if i < 0 {
