@@ -164,9 +164,12 @@ func (e era) due(from, to time.Time) (list []time.Time) {
 }
 
 // everDue tells whether any version of a task made an instant due.
-func (b *book) everDue(ref job.TaskRef, i time.Time) bool {
+func (b *book) everDue(ref job.TaskRef, i time.Time) bool { return b.dueBy(ref, 0, i) }
+
+// dueBy tells whether the version of a task with that generation made an instant due; 0: any version.
+func (b *book) dueBy(ref job.TaskRef, generation int64, i time.Time) bool {
 	return slices.ContainsFunc(b.of(ref), func(v *job.TaskEntry) bool {
-		if v == nil {
+		if v == nil || generation != 0 && v.Generation != generation {
 			return false
 		}
 		s := timerOf(&v.Task)

@@ -64,9 +64,6 @@ func (w *world) accounted(ref job.TaskRef, recs []*job.ExecutionRecord) {
 	expect := func(node job.NodeID, claimed bool, i time.Time) {
 		k := key{node, i.Unix()}
 		for _, r := range recs {
-			if before := r.Count > 1 && r.Instant.Before(made); before {
-				continue // told by a node whose clock was ahead, of a task that is another one now
-			}
 			if r.Trigger.Accounts() && r.Trigger != job.TriggerRetry && !r.Instant.IsZero() && r.Covers(i) && claims(r) == claimed && (claimed || r.Node == node) {
 				told[k] = append(told[k], r)
 				used[r]++
@@ -76,6 +73,16 @@ func (w *world) accounted(ref job.TaskRef, recs []*job.ExecutionRecord) {
 		where := ""
 		if node != "" {
 			where = " on " + string(node)
+		}
+		if len(told[k]) > 1 {
+			// A record of many instants tells of those of its rule, not of what another rule has between them; and that of a clock which was
+			// ahead may be of a task that is another one now.
+			other := func(r *job.ExecutionRecord) bool {
+				return r.Count > 1 && (r.Instant.Before(made) || !w.tasks.dueBy(ref, r.Generation, i))
+			}
+			if own := slices.DeleteFunc(slices.Clone(told[k]), other); len(own) > 0 {
+				told[k] = own
+			}
 		}
 		switch n := len(told[k]); {
 		case n == 0:
@@ -243,7 +250,8 @@ func (w *world) attended(m *machine, in span) (d time.Duration) {
 // there was room again.
 func (w *world) forgotten(s *started) bool {
 	m := w.machine(string(s.node))
-	return slices.ContainsFunc(m.crashes, func(c crash) bool { return c.full && c.at.After(s.begin) })
+	again := s.kind == job.KindCommon && !s.asked // it may have been told of before the node forgot it, and begun after that
+	return slices.ContainsFunc(m.crashes, func(c crash) bool { return c.full && (again || c.at.After(s.begin)) })
 }
 
 // rested checks that nothing is left over in etcd.
@@ -318,10 +326,10 @@ func (w *world) independent() {
 	}
 }
 
-// alive tells whether runs of a task were alive on a node in a time.
+// alive tells whether runs of a task were alive on a node when an instant's turn came: in.to is two seconds after the last moment for it.
 func (o *observer) alive(ref job.TaskRef, node job.NodeID, in span) bool {
 	return slices.ContainsFunc(o.starts, func(s *started) bool {
-		return s.task == ref && s.node == node && s.begin.Before(in.from.Add(time.Second-time.Millisecond)) && (s.end.IsZero() || s.end.Add(betweenAttempts).After(in.from))
+		return s.task == ref && s.node == node && s.begin.Before(in.to.Add(-2*time.Second-time.Millisecond)) && (s.end.IsZero() || s.end.Add(betweenAttempts).After(in.from))
 	})
 }
 
