@@ -7,7 +7,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help run build test race check fmt bench fuzz sim chaos deps clean
+.PHONY: help run build test race check fmt bench fuzz sim chaos soak deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ sim: ## play SEEDS (2000) fresh scenarios in virtual time; failures are shrunk f
 chaos: deps ## trouble for a real cluster in networks of its own, for SECONDS (300), by SEED; root only
 	ROTA_CHAOS_SECONDS=$(or $(SECONDS),300) ROTA_CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 24h ./test/chaos
 	ROTA_CHAOS_SECONDS=$(or $(SECONDS),300) $(GO) test -count=1 -v -timeout 24h ./test/cluster
+
+soak: ## a steady load on a real cluster for SECONDS (3600); what it holds must stay flat
+	ROTA_SOAK_SECONDS=$(or $(SECONDS),3600) $(GO) test -count=1 -v -timeout 24h -run 'TestSoak$$' ./test/soak
 
 clean: ## remove what was built
 	rm -rf bin
