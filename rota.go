@@ -66,9 +66,9 @@ func GuardMain() {
 	}
 	if err := guard.Main(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:revive // the process is the guard's own
+		os.Exit(1)
 	}
-	os.Exit(0) //nolint:revive // the process is the guard's own
+	os.Exit(0)
 }
 
 // Node is an agent in this process.
