@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"job":                     {"schedule"},
 	"schedule":                {},
 	"internal/api/apitest":    {"internal/master", "internal/api", "client", "store", "schedule", "job"},
-	"internal/history/pgtest": {},
+	"internal/history/pgtest": {"test/port"},
 }
 
 // onlyIn says which packages may import a module of others.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os/exec"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // runs has a node or a server run until the test ends, and waits for its readiness.
@@ -166,12 +166,7 @@ func TestRunsWithoutProcessesAreToldApart(t *testing.T) {
 // A second node lives in the same process, beside a server, with handlers of its own.
 func TestTwoNodesInOneProcess(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "http://" + l.Addr().String()
-	l.Close()
+	url := "http://" + port.Must(t)
 	e, err := store.Embed(t.Context(), store.EmbedOptions{Dir: t.TempDir(), ClientURLs: []string{url}})
 	if err != nil {
 		t.Fatal(err)

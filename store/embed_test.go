@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 func embedded(t *testing.T, dir string) *Server {
@@ -96,13 +97,8 @@ func TestClusterOutlivesAMember(t *testing.T) {
 	root, members := t.TempDir(), []string{}
 	var peers []string
 	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		peers = append(peers, "http://"+l.Addr().String())
+		peers = append(peers, "http://"+port.Must(t))
 		members = append(members, name+"="+peers[len(peers)-1])
-		_ = l.Close()
 	}
 	servers := make([]*Server, len(names))
 	var starting sync.WaitGroup

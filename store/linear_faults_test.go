@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // parties are clients of one cluster, whose operations are recorded together.
@@ -247,14 +247,9 @@ func threeMembers(t *testing.T) (servers []*Server, endpoints []string) {
 	root, members, peers := t.TempDir(), []string{}, []string{}
 	names := []string{"a", "b", "c"}
 	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		peers = append(peers, "http://"+l.Addr().String())
+		peers = append(peers, "http://"+port.Must(t))
 		members = append(members, name+"="+peers[len(peers)-1])
 		endpoints = append(endpoints, "unix://"+filepath.Join(root, name+".sock"))
-		_ = l.Close()
 	}
 	servers = make([]*Server, len(names))
 	var starting sync.WaitGroup

@@ -202,21 +202,21 @@ func (c *Client) renew(ctx context.Context, old *link) error {
 		own.state = state
 		close(own.ended)
 	})
-	var l *link
-	if err == nil {
-		l, err = c.connect(ctx, dir, own)
-	}
 	if err != nil {
-		patience := time.Duration(0)
-		if errors.Is(err, unix.ECONNREFUSED) {
-			patience = endPatience // its socket is closed: its end can be seen in a moment
+		return c.noGuard(err)
+	}
+	l, err := c.connect(ctx, dir, own)
+	if err != nil {
+		patience := endPatience // where it refuses or breaks off, its end can be seen in a moment
+		if ctx.Err() != nil {
+			patience = 0 // it ends by itself, as nobody comes
 		}
 		select {
 		case <-own.ended:
-			err = errors.Join(err, removeFolder(dir))
+			err = errors.Join(fmt.Errorf("%w: %s", err, own.state), removeFolder(dir))
 		case <-time.After(patience):
 		}
-		return job.Errorf(job.CodeUnavailable, "start the guard that runs the commands: %w", err).WithHint("see %s", c.logPath())
+		return c.noGuard(err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -227,6 +227,10 @@ func (c *Client) renew(ctx context.Context, old *link) error {
 		l.mu.Unlock()
 	}
 	return nil
+}
+
+func (c *Client) noGuard(err error) error {
+	return job.Errorf(job.CodeUnavailable, "start the guard that runs the commands: %w", err).WithHint("see %s", c.logPath())
 }
 
 // connect connects to the guard of a folder and waits until it is known what it holds. A guard that does not say so is woken, should
@@ -263,12 +267,12 @@ func (c *Client) connect(ctx context.Context, dir string, own *child) (*link, er
 			return l, nil
 		case <-l.gone:
 			if own != nil {
-				return nil, fmt.Errorf("it ended at once: %s", own.state)
+				return nil, errors.New("it ended at once")
 			}
 			return nil, errGone
 		case <-ended:
 			l.abandon()
-			return nil, fmt.Errorf("it ended at once: %s", own.state)
+			return nil, errors.New("it ended at once")
 		case <-ctx.Done():
 			l.abandon()
 			return nil, context.Cause(ctx)

@@ -14,7 +14,7 @@ import (
 )
 
 // endPatience is how long a guard that was killed has to be gone.
-const endPatience = 5 * time.Second
+const endPatience = 10 * time.Second
 
 // bury sees to it that a guard whose connection has ended is dead: one that lives on without obeying anybody would start what
 // others take for lost. It says how it ended.

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // sshd is a server of OpenSSH on a port of its own.
@@ -76,18 +78,15 @@ func startSSHD(t *testing.T, settings ...string) *sshd {
 			t.Fatal(err)
 		}
 	}
-	for range 5 { // somebody else may take the port meanwhile
-		port := freePort(t)
-		conf := fmt.Sprintf("Port %d\nListenAddress 127.0.0.1\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nUsePAM no\nStrictModes no\n"+
-			"PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nMaxStartups 100\n%s\n",
-			port, filepath.Join(s.dir, "host_key"), filepath.Join(s.dir, "authorized_keys"), strings.Join(settings, "\n"))
-		s.host = job.SSH{Host: "127.0.0.1", Port: port, User: me.Username, HostKey: s.hostKey}
-		if err = s.start(t, bin, s.write(t, "sshd_config", conf)); err == nil {
-			return s
-		}
+	p := freePort(t)
+	conf := fmt.Sprintf("Port %d\nListenAddress 127.0.0.1\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nUsePAM no\nStrictModes no\n"+
+		"PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\nMaxStartups 100\n%s\n",
+		p, filepath.Join(s.dir, "host_key"), filepath.Join(s.dir, "authorized_keys"), strings.Join(settings, "\n"))
+	s.host = job.SSH{Host: "127.0.0.1", Port: p, User: me.Username, HostKey: s.hostKey}
+	if err := s.start(t, bin, s.write(t, "sshd_config", conf)); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal(err)
-	return nil
+	return s
 }
 
 func (s *sshd) start(t *testing.T, bin, conf string) error {
@@ -161,12 +160,12 @@ func newKey(t *testing.T) (private, public string) {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	_, number, _ := net.SplitHostPort(port.Must(t))
+	p, err := strconv.Atoi(number)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return p
 }
 
 // runner has the key that the server lets in.

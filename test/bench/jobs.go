@@ -7,13 +7,14 @@ import (
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // manyJobs measures a node with 100,000 jobs that fire rarely: what it takes of memory and of a processor, and how soon after its start it
 // fires what is due. Node and master are processes of their own.
 func (b *bench) manyJobs(ctx context.Context) ([]figure, error) {
 	n := b.size(100_000, 1000)
-	etcd, err := freeAddr()
+	etcd, err := port.Free()
 	if err != nil {
 		return nil, err
 	}

@@ -11,12 +11,13 @@ import (
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // lateness measures how late a single instant starts on an idle node: the command prints the time at which it runs. What an interval
 // instant takes longer is put against a transaction of etcd, of one caller in the same minute.
 func (b *bench) lateness(ctx context.Context) ([]figure, error) {
-	etcd, err := freeAddr()
+	etcd, err := port.Free()
 	if err != nil {
 		return nil, err
 	}

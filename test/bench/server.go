@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // server is a process of Rota under measurement.
@@ -41,7 +41,7 @@ func (b *bench) start(ctx context.Context, args ...string) (*server, error) {
 
 // boot starts a server in a data folder and waits until it is ready. One with a token is given a client.
 func (b *bench) boot(ctx context.Context, dir string, args ...string) (*server, error) {
-	addr, err := freeAddr()
+	addr, err := port.Free()
 	if err != nil {
 		return nil, err
 	}
@@ -95,14 +95,6 @@ func (s *server) stop() error {
 		return err
 	}
 	return os.RemoveAll(s.dir)
-}
-
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // await looks every so often whether something holds.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // watch measures what a node is told of the jobs of another one: what goes over its wire from etcd.
@@ -33,7 +34,7 @@ func (b *bench) watch(ctx context.Context) ([]figure, error) {
 }
 
 func (b *bench) watched(ctx context.Context, n int) (foreign, own int64, err error) {
-	etcd, err := freeAddr()
+	etcd, err := port.Free()
 	if err != nil {
 		return 0, 0, err
 	}

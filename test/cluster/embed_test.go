@@ -14,6 +14,7 @@ import (
 	"github.com/rota-dev/rota/internal/history/pgtest"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/test/harness"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // pki makes certificates for machines that are all this one.
@@ -70,9 +71,9 @@ func TestThreeEmbeddedMembers(t *testing.T) {
 	var embed, etcd []string
 	peer := map[string]string{}
 	for _, name := range names {
-		peer[name] = "https://" + freeAddr(t)
+		peer[name] = "https://" + port.Must(t)
 		embed = append(embed, name+"="+peer[name])
-		etcd = append(etcd, "https://"+freeAddr(t))
+		etcd = append(etcd, "https://"+port.Must(t))
 	}
 	for i, name := range names {
 		m.add(name, "master", append(harness.EtcdTLS(certs, name), "--embed", strings.Join(embed, ","), "--etcd-listen", etcd[i], "--db", db)...)

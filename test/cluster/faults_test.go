@@ -11,6 +11,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/test/harness"
+	"github.com/rota-dev/rota/test/port"
 )
 
 const (
@@ -53,7 +54,7 @@ func settled(t *testing.T, c *client.Client, within time.Duration, from, upTo ti
 // without a word.
 func TestUpKilledAndRestarted(t *testing.T) {
 	t.Parallel()
-	j, data, addr := newJournal(t), t.TempDir(), freeAddr(t)
+	j, data, addr := newJournal(t), t.TempDir(), port.Must(t)
 	up := newProcess(t, "up", rotaBin, "up", "--data", data, "--listen", addr, "--name", "n1", "--lease", lease.String())
 	up.Start()
 	c := connect(t, addr, data)
@@ -85,7 +86,7 @@ func TestUpKilledAndRestarted(t *testing.T) {
 // One master and three nodes on an etcd of their own; nodes and master are killed at random.
 func TestClusterKilledAndRestarted(t *testing.T) {
 	t.Parallel()
-	j, addr := newJournal(t), freeAddr(t)
+	j, addr := newJournal(t), port.Must(t)
 	etcd, _ := startEtcd(t)
 	data := t.TempDir()
 	master := newProcess(t, "master", rotaBin, "master", "--etcd", etcd, "--data", data, "--listen", addr, "--name", "m1", "--lease", lease.String())

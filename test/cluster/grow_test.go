@@ -16,6 +16,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/history/pgtest"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // step is a line of a document: a command on a machine.
@@ -63,7 +64,7 @@ func (e *estate) real(machine, word string) string {
 			return "127.0.0.1"
 		}
 		if e.addrs[at] == "" {
-			e.addrs[at] = freeAddr(e.t)
+			e.addrs[at] = port.Must(e.t)
 		}
 		return e.addrs[at]
 	})
@@ -97,7 +98,7 @@ func (e *estate) do(s step) {
 		unit += "-node"
 	case "up", "master":
 		if !slices.Contains(args, "--listen") {
-			e.addrs["the default"] = freeAddr(t)
+			e.addrs["the default"] = port.Must(t)
 			args = append(args, "--listen", e.addrs["the default"])
 		}
 	default:

@@ -16,6 +16,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/test/harness"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // marked are the processes with an entry in their environment.
@@ -35,7 +36,7 @@ func marked(entry string) (pids []string) {
 func TestRunsOutliveTheirAgent(t *testing.T) { // ancestor 36, 40
 	t.Parallel()
 	etcd, _ := startEtcd(t)
-	j, addr, data, node := newJournal(t), freeAddr(t), t.TempDir(), t.TempDir()
+	j, addr, data, node := newJournal(t), port.Must(t), t.TempDir(), t.TempDir()
 	master := newProcess(t, "master", rotaBin, "master", "--etcd", etcd, "--data", data, "--listen", addr, "--name", "m1", "--lease", lease.String())
 	master.Start()
 	agent := newProcess(t, "n1", rotaBin, "node", "--etcd", etcd, "--data", node, "--name", "n1", "--lease", lease.String())
@@ -136,7 +137,7 @@ func judgeRun(t *testing.T, r *job.ExecutionRecord, began []string) {
 func TestAloneEndsWithoutItsAgent(t *testing.T) {
 	t.Parallel()
 	etcd, _ := startEtcd(t)
-	addr, data, beats := freeAddr(t), t.TempDir(), filepath.Join(t.TempDir(), "beats")
+	addr, data, beats := port.Must(t), t.TempDir(), filepath.Join(t.TempDir(), "beats")
 	master := newProcess(t, "master", rotaBin, "master", "--etcd", etcd, "--data", data, "--listen", addr, "--name", "m1", "--lease", lease.String())
 	master.Start()
 	c := connect(t, addr, data)
@@ -229,7 +230,7 @@ func readBeats(t *testing.T, path string) (all []beat) {
 // A guard is killed: its runs are told to be lost, nothing of them lives on, and the next ones run.
 func TestGuardKilled(t *testing.T) {
 	t.Parallel()
-	data, addr := t.TempDir(), freeAddr(t)
+	data, addr := t.TempDir(), port.Must(t)
 	up := newProcess(t, "up", rotaBin, "up", "--data", data, "--listen", addr, "--name", "n1", "--lease", lease.String())
 	up.Start()
 	c := connect(t, addr, data)
@@ -279,7 +280,7 @@ func TestUpgrade(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	etcd, _ := startEtcd(t)
-	addr, data, node := freeAddr(t), t.TempDir(), t.TempDir()
+	addr, data, node := port.Must(t), t.TempDir(), t.TempDir()
 	master := newProcess(t, "master", rotaBin, "master", "--etcd", etcd, "--data", data, "--listen", addr, "--name", "m1", "--lease", lease.String())
 	master.Start()
 	args := []string{"node", "--etcd", etcd, "--data", node, "--name", "n1", "--lease", lease.String()}

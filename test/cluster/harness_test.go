@@ -9,14 +9,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/test/harness"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // Programs under test, built once.
@@ -49,29 +48,9 @@ func newProcess(t *testing.T, name, bin string, args ...string) *process {
 	return harness.New(t, t.TempDir(), name, bin, args...)
 }
 
-// lastPort is the last one that was handed out. They are below those that systems give to outgoing connections, which could take one
-// between here and its use.
-var lastPort atomic.Int32
-
-// freeAddr is an address on loopback on which nobody listens, and which no other test is given.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	const first, ports = 12000, 18000
-	lastPort.CompareAndSwap(0, int32(os.Getpid()*97%ports)+1)
-	for range ports {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+int(lastPort.Add(1))%ports))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr
-		}
-	}
-	t.Fatal("there is no free port")
-	return ""
-}
-
 func startEtcd(t *testing.T) (url string, p *process) {
 	t.Helper()
-	c, peer := "http://"+freeAddr(t), "http://"+freeAddr(t)
+	c, peer := "http://"+port.Must(t), "http://"+port.Must(t)
 	p = newProcess(t, "etcd", etcdBin, "--name", "e1", "--data-dir", t.TempDir(), "--listen-client-urls", c, "--advertise-client-urls", c,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "e1="+peer, "--log-level", "warn")
 	p.Start()

@@ -11,6 +11,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/history/pgtest"
 	"github.com/rota-dev/rota/test/harness"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // How long it takes until another master leads when the leader dies together with etcd's own, measured as often as ROTA_JOINT says. It is
@@ -26,8 +27,8 @@ func TestJointDeaths(t *testing.T) {
 	names := []string{"m1", "m2", "m3"}
 	var embed, etcd []string
 	for _, name := range names {
-		embed = append(embed, name+"=https://"+freeAddr(t))
-		etcd = append(etcd, "https://"+freeAddr(t))
+		embed = append(embed, name+"=https://"+port.Must(t))
+		etcd = append(etcd, "https://"+port.Must(t))
 	}
 	for i, name := range names {
 		m.add(name, "master", append(harness.EtcdTLS(certs, name), "--embed", strings.Join(embed, ","), "--etcd-listen", etcd[i], "--db", db)...).Start()

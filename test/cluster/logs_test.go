@@ -10,6 +10,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/history/pgtest"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // log is what a follower was told.
@@ -70,7 +71,7 @@ func TestFollowThroughKills(t *testing.T) {
 	var clients []*client.Client
 	data := t.TempDir()
 	for i, name := range []string{"m1", "m2"} {
-		addr, dir := freeAddr(t), t.TempDir()
+		addr, dir := port.Must(t), t.TempDir()
 		if i == 0 {
 			dir = data
 		}

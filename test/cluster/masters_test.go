@@ -17,6 +17,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/history/pgtest"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 var errNotYet = errors.New("not yet")
@@ -39,7 +40,7 @@ func newMasters(t *testing.T) *masters {
 func (m *masters) add(name, role string, args ...string) *process {
 	m.t.Helper()
 	if m.addrs[name] == "" {
-		m.addrs[name], m.data[name] = freeAddr(m.t), m.t.TempDir()
+		m.addrs[name], m.data[name] = port.Must(m.t), m.t.TempDir()
 	}
 	m.args[name] = args
 	p := newProcess(m.t, name, rotaBin, append([]string{role, "--name", name, "--data", m.data[name], "--listen", m.addrs[name], "--lease", lease.String()}, args...)...)
@@ -317,7 +318,7 @@ func (m *masters) refused(etcd, db string) {
 		{"m9", nil, []string{"can't keep its history in SQLite", "PostgreSQL"}},
 		{"m9", []string{"--db", strings.TrimSuffix(other, "test1") + "postgres?sslmode=disable"}, []string{"the cluster's history is in PostgreSQL at", "rota history copy"}},
 	} {
-		p := newProcess(t, "refused", rotaBin, append([]string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", freeAddr(t), "--name", r.name}, r.args...)...)
+		p := newProcess(t, "refused", rotaBin, append([]string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", port.Must(t), "--name", r.name}, r.args...)...)
 		p.Start()
 		wantSaid(t, ends(t, p), r.says...)
 	}
@@ -332,7 +333,7 @@ func TestHistoryOfTheCluster(t *testing.T) {
 	m1 := m.add("m1", "master", "--etcd", etcd)
 	m1.Start()
 	waitReady(t, m.at("m1"))
-	args := []string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", freeAddr(t), "--name", "m2", "--db", db}
+	args := []string{"master", "--etcd", etcd, "--data", t.TempDir(), "--listen", port.Must(t), "--name", "m2", "--db", db}
 	m2 := newProcess(t, "m2", rotaBin, args...)
 	m2.Start()
 	wantSaid(t, ends(t, m2), "the cluster's history is in SQLite on ", "rota history copy")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // stopped is an agent in whose hands two runs are: one that ends when it is asked to, and one that does not.
@@ -34,7 +35,7 @@ const (
 
 func newStopped(t *testing.T, grace time.Duration, args ...string) *stopped {
 	t.Helper()
-	data, addr := t.TempDir(), freeAddr(t)
+	data, addr := t.TempDir(), port.Must(t)
 	args = append(args, "up", "--data", data, "--listen", addr, "--name", "n1", "--lease", lease.String())
 	s := &stopped{t: t, dir: t.TempDir(), runs: map[string]job.RunID{}, up: newProcess(t, "up", args[0], args[1:]...)}
 	if err := syscall.Mkfifo(s.path("gate"), 0o600); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/history/pgtest"
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // A master with an embedded etcd serves it to a node of another process; history is in PostgreSQL, and outlives a kill of
@@ -16,7 +17,7 @@ import (
 func TestMasterWithEmbeddedEtcdAndPostgreSQL(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)
-	addr, etcd, data := freeAddr(t), "http://"+freeAddr(t), t.TempDir()
+	addr, etcd, data := port.Must(t), "http://"+port.Must(t), t.TempDir()
 	master := newProcess(t, "master", rotaBin, "master", "--etcd-listen", etcd, "--db", pg.Database(t), "--data", data, "--listen", addr,
 		"--name", "m1", "--lease", lease.String())
 	master.Start()
@@ -64,7 +65,7 @@ func TestTwoMasters(t *testing.T) {
 	data := t.TempDir()
 	first := ""
 	for _, name := range []string{"m1", "m2"} {
-		addr, dir := freeAddr(t), t.TempDir()
+		addr, dir := port.Must(t), t.TempDir()
 		if first == "" {
 			first, dir = addr, data
 		}

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // patience is how long anything that must happen may take on a machine that is busy; nothing waits for it to pass.
@@ -131,10 +131,9 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 
 // freeport NAME sets a variable to an address on loopback on which nobody listens.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := port.Free()
 	ts.Check(err)
-	ts.Setenv(args[0], l.Addr().String())
-	ts.Check(l.Close())
+	ts.Setenv(args[0], addr)
 }
 
 // tmpfs DIR SIZE mounts a small disk. Only root can: the script is skipped for others.

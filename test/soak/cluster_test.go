@@ -6,13 +6,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/test/harness"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // cluster is an etcd, a master and two nodes, each a process, and the temporary files of them all in one folder.
@@ -40,24 +39,6 @@ type member struct {
 	metrics string // where it tells of itself
 }
 
-// lastPort is the last one that was handed out. They are below those that systems give to outgoing connections.
-var lastPort atomic.Int32
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	const first, ports = 12000, 18000
-	lastPort.CompareAndSwap(0, int32(os.Getpid()*131%ports)+1)
-	for range ports {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+int(lastPort.Add(1))%ports))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr
-		}
-	}
-	t.Fatal("there is no free port")
-	return ""
-}
-
 // start starts the cluster, and waits until its nodes are online. args are more flags of the master.
 func start(t *testing.T, args ...string) *cluster {
 	t.Helper()
@@ -68,13 +49,13 @@ func start(t *testing.T, args ...string) *cluster {
 		p.Start()
 		cl.all = append(cl.all, &member{Process: p, data: data, metrics: metrics})
 	}
-	url, peer, data := "http://"+freeAddr(t), "http://"+freeAddr(t), t.TempDir()
+	url, peer, data := "http://"+port.Must(t), "http://"+port.Must(t), t.TempDir()
 	add("etcd", etcdBin, data, url, "--name", "e1", "--data-dir", data, "--listen-client-urls", url, "--advertise-client-urls", url,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "e1="+peer, "--log-level", "error")
-	api, masterData := freeAddr(t), t.TempDir()
+	api, masterData := port.Must(t), t.TempDir()
 	add("master", rotaBin, masterData, "http://"+api, append([]string{"master", "--name", "m1", "--data", masterData, "--etcd", url, "--listen", api}, args...)...)
 	for _, name := range []string{"n1", "n2"} {
-		listen, data := freeAddr(t), t.TempDir()
+		listen, data := port.Must(t), t.TempDir()
 		add(name, rotaBin, data, "http://"+listen, "node", "--name", name, "--data", data, "--etcd", url, "--listen", listen, "--log-per-node", "16MiB")
 	}
 	harness.Eventually(t, time.Minute, "the token is written", func() error {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rota-dev/rota/test/port"
 )
 
 // Server is a PostgreSQL server. Its methods are for one goroutine, but for DSN and Database.
@@ -71,15 +72,11 @@ func Start(t testing.TB, settings ...string) *Server {
 	for _, v := range settings {
 		s.args = append(s.args, "-c", v)
 	}
-	for range 5 { // somebody else may take the port meanwhile
-		if s.port, err = freePort(); err != nil {
-			t.Fatal(err)
-		}
-		if err = s.start(); err == nil {
-			break
-		}
+	_, number, _ := net.SplitHostPort(port.Must(t))
+	if s.port, err = strconv.Atoi(number); err != nil {
+		t.Fatal(err)
 	}
-	if err != nil {
+	if err = s.start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.stop(syscall.SIGINT) })
@@ -240,15 +237,6 @@ func (s *Server) Exec(t testing.TB, database string, statements ...string) {
 			t.Fatalf("%s: %v", sql, err)
 		}
 	}
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // tail keeps the last lines of a log.
