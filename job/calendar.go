@@ -191,6 +191,12 @@ func IsICalendar(data []byte) bool {
 	return len(head) >= len(begin) && strings.EqualFold(string(head[:len(begin)]), begin)
 }
 
+// calendarFile is a calendar as it is written in YAML or JSON, where it is more than a list of ranges.
+type calendarFile struct {
+	Description string   `json:"description,omitempty" yaml:"description"`
+	Ranges      []string `json:"ranges,omitempty" yaml:"ranges"`
+}
+
 // decode reads YAML or JSON.
 func (c *Calendar) decode(data []byte) error {
 	if len(data) > MaxTaskFile {
@@ -200,10 +206,7 @@ func (c *Calendar) decode(data []byte) error {
 		return nil
 	}
 	c.Ranges = nil
-	var v struct {
-		Description string   `yaml:"description"`
-		Ranges      []string `yaml:"ranges"`
-	}
+	var v calendarFile
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(&v); err != nil {
