@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -192,4 +193,20 @@ func FuzzReadEvents(f *testing.F) {
 			t.Errorf("%d messages, %v", n, err)
 		}
 	})
+}
+
+// The codes of rota why are each told once, and in the table that teaches them.
+func TestWhyCodesAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/timers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[WhyCode]bool{}
+	for _, c := range WhyCodes() {
+		if row := "\n| `" + string(c) + "` | "; seen[c] || strings.Count(string(text), row) != 1 {
+			t.Errorf("%q is not once in the table, or twice in the list", c)
+		}
+		seen[c] = true
+	}
 }

@@ -203,6 +203,7 @@ const (
 type WhyAnswer struct {
 	Node   job.NodeID           `json:"node,omitempty"`
 	State  string               `json:"state"` // an outcome, or one of the states above
+	Code   WhyCode              `json:"code"`  // sorts the reason, for programs
 	Reason string               `json:"reason"`
 	Since  time.Time            `json:"since,omitzero"`   // of a run that is alive, or a claim
 	Until  time.Time            `json:"until,omitzero"`   // when it is settled at the latest

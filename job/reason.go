@@ -25,6 +25,12 @@ const (
 	ReasonOther       ReasonCode = "other"
 )
 
+// ReasonCodes are all of them.
+var ReasonCodes = []ReasonCode{
+	ReasonAway, ReasonDown, ReasonUnbound, ReasonUnclaimed, ReasonCoordinator, ReasonLate, ReasonStopped, ReasonPaused, ReasonWaits, ReasonOverlap,
+	ReasonDeleted, ReasonDraining, ReasonCancelled, ReasonNodeLost, ReasonAgentLost, ReasonOther,
+}
+
 // reasons are the words by which the reasons of each code are known. The first that fits counts.
 var reasons = []struct {
 	words string

@@ -8,6 +8,7 @@ import (
 // Every reason that is written into a record has its code.
 func TestReasonCodes(t *testing.T) {
 	t.Parallel()
+	covered := map[ReasonCode]bool{}
 	for _, c := range []struct {
 		outcome Outcome
 		reason  string
@@ -45,11 +46,17 @@ func TestReasonCodes(t *testing.T) {
 		{Skipped, "its backfill was cancelled before it started", ReasonCancelled},
 		{Missed, "something new", ReasonOther},
 	} {
+		covered[c.want] = true
 		t.Run(fmt.Sprint(c.outcome, " ", c.reason), func(t *testing.T) {
 			t.Parallel()
 			if got := (&ExecutionRecord{Outcome: c.outcome, Reason: c.reason}).Code(); got != c.want {
 				t.Errorf("found %q, want %q", got, c.want)
 			}
 		})
+	}
+	for _, c := range ReasonCodes {
+		if !covered[c] {
+			t.Errorf("no reason has the code %q", c)
+		}
 	}
 }

@@ -288,6 +288,15 @@ func TestOpenAPIDocument(t *testing.T) {
 			t.Errorf("no schema %s", name)
 		}
 	}
+	var why struct {
+		Properties map[string]struct {
+			Ref  string           `json:"$ref"`
+			Enum []client.WhyCode `json:"enum"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(doc.Components.Schemas["WhyAnswer"], &why); err != nil || !slices.Equal(why.Properties["code"].Enum, client.WhyCodes()) {
+		t.Errorf("the codes of an answer to why are %+v, %v", why.Properties["code"], err)
+	}
 	for _, bad := range []string{"ErrorModel", "$schema", `"null"`} {
 		if strings.Contains(body, bad) {
 			i := strings.Index(body, bad)

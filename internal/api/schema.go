@@ -5,6 +5,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/job"
 )
 
@@ -16,6 +17,7 @@ func aliases(r huma.Registry) {
 	r.RegisterTypeAlias(reflect.TypeFor[job.Retry](), reflect.TypeFor[retrySchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[job.TextOrSecret](), reflect.TypeFor[textOrSecretSchema]())
 	r.RegisterTypeAlias(reflect.TypeFor[job.Size](), reflect.TypeFor[sizeSchema]())
+	r.RegisterTypeAlias(reflect.TypeFor[client.WhyCode](), reflect.TypeFor[whyCodeSchema]())
 }
 
 func textList() *huma.Schema {
@@ -56,6 +58,16 @@ func (sizeSchema) Schema(huma.Registry) *huma.Schema {
 		Description: "A number of bytes, such as 512MiB, 2GiB or 4096.",
 		OneOf:       []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeInteger}},
 	}
+}
+
+type whyCodeSchema struct{}
+
+func (whyCodeSchema) Schema(huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString, Description: "Sorts the reason: of what no record tells, or the code of the record's own reason."}
+	for _, c := range client.WhyCodes() {
+		s.Enum = append(s.Enum, string(c))
+	}
+	return s
 }
 
 type statusesSchema struct{}

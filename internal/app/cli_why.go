@@ -94,7 +94,7 @@ func (c *cli) explain(w *client.Why, now bool) []string {
 		for _, p := range w.Elsewhere {
 			say("Not on %s: %s.", p.Node, p.Reason)
 		}
-		if len(w.Elsewhere) == 0 && len(w.Answers) > 0 && w.Answers[0].State == client.WhyUnbound {
+		if len(w.Elsewhere) == 0 && len(w.Answers) > 0 && w.Answers[0].Code == client.WhyNoNode {
 			say("There are no nodes; start one with: rota node")
 		}
 	}
@@ -121,7 +121,7 @@ func (c *cli) answer(a *client.WhyAnswer, stamp func(time.Time) string) string {
 	if a.Node != "" {
 		where = "On " + string(a.Node) + ": "
 	}
-	if r := a.Record; r != nil && a.State != client.WhyEnded {
+	if r := a.Record; r != nil && a.Code != client.WhyRecordInTransit {
 		s := where + string(r.Outcome)
 		if r.Outcome.Ran() {
 			s += fmt.Sprintf(" in %s, begun %s", short(r.Duration()), stamp(r.BeginTime))

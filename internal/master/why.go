@@ -193,7 +193,7 @@ func (q *inquiry) told(ctx context.Context, r job.ExecutionRecord) client.WhyAns
 		r = whole
 	}
 	r.Output, r.OutputParts, r.Result = "", nil, nil
-	return client.WhyAnswer{Node: r.Node, State: string(r.Outcome), Reason: r.Reason, Record: &r}
+	return client.WhyAnswer{Node: r.Node, State: string(r.Outcome), Code: client.CodeOfRecord(&r), Reason: r.Reason, Record: &r}
 }
 
 // inTransit finds a record that is on its way to history.
@@ -205,7 +205,8 @@ func (q *inquiry) inTransit(ctx context.Context, id job.RunID, nodes ...job.Node
 			rec := r.Clone()
 			rec.Output, rec.OutputParts, rec.Result = "", nil, nil
 			return &client.WhyAnswer{
-				Node: rec.Node, State: client.WhyEnded, Reason: fmt.Sprintf("it ended as %s, and its record is on its way to history", r.Outcome), Record: &rec,
+				Node: rec.Node, State: client.WhyEnded, Code: client.WhyRecordInTransit, Record: &rec,
+				Reason: fmt.Sprintf("it ended as %s, and its record is on its way to history", r.Outcome),
 			}, nil
 		case !job.IsNotFound(err):
 			return nil, err
@@ -215,5 +216,8 @@ func (q *inquiry) inTransit(ctx context.Context, id job.RunID, nodes ...job.Node
 }
 
 func (q *inquiry) runs(p *job.Process) client.WhyAnswer {
-	return client.WhyAnswer{Node: p.NodeID, State: client.WhyRunning, Since: p.Time, Reason: fmt.Sprintf("run %s is alive, attempt %d, pid %s", p.Run, max(p.Attempt, 1), p.ID)}
+	return client.WhyAnswer{
+		Node: p.NodeID, State: client.WhyRunning, Code: client.WhyRunAlive, Since: p.Time,
+		Reason: fmt.Sprintf("run %s is alive, attempt %d, pid %s", p.Run, max(p.Attempt, 1), p.ID),
+	}
 }

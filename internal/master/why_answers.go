@@ -37,17 +37,23 @@ func (q *inquiry) ofTask(ctx context.Context) (client.WhyAnswer, error) {
 	due := i.Add(schedule.Jitter(q.why.Task.String(), i, q.entry.Task.Jitter.Std()))
 	switch {
 	case o.Claim != nil && o.Present:
-		return client.WhyAnswer{Node: o.Claim.Node, State: client.WhyClaimed, Since: o.Claim.At, Reason: fmt.Sprintf("node %s has claimed it and has not told of it yet", o.Claim.Node)}, nil
+		return client.WhyAnswer{
+			Node: o.Claim.Node, State: client.WhyClaimed, Code: client.WhyClaimHeld, Since: o.Claim.At,
+			Reason: fmt.Sprintf("node %s has claimed it and has not told of it yet", o.Claim.Node),
+		}, nil
 	case o.Claim != nil:
-		return client.WhyAnswer{Node: o.Claim.Node, State: client.WhyClaimed, Since: o.Claim.At, Reason: fmt.Sprintf("node %s claimed it and is away; it is recorded as lost a lease after that", o.Claim.Node)}, nil
+		return client.WhyAnswer{
+			Node: o.Claim.Node, State: client.WhyClaimed, Code: client.WhyClaimantAway, Since: o.Claim.At,
+			Reason: fmt.Sprintf("node %s claimed it and is away; it is recorded as lost a lease after that", o.Claim.Node),
+		}, nil
 	case !i.After(o.Floor):
-		return client.WhyAnswer{State: client.WhyNotKnown, Reason: "it is settled, and history does not have its record any more"}, nil
+		return client.WhyAnswer{State: client.WhyNotKnown, Code: client.WhyRecordRemoved, Reason: "it is settled, and history does not have its record any more"}, nil
 	case q.entry.PausedFor(i):
-		return client.WhyAnswer{State: client.WhyPaused, Reason: pausedReason(q.entry)}, nil
+		return q.paused(""), nil
 	case len(q.why.Candidates) == 0:
-		return client.WhyAnswer{State: client.WhyUnbound, Reason: "no node is bound to the task"}, nil
+		return noNode(), nil
 	case q.now.Before(due):
-		return client.WhyAnswer{State: client.WhyWaiting, Until: due, Reason: "its jitter delays it"}, nil
+		return client.WhyAnswer{State: client.WhyWaiting, Code: client.WhyJitter, Until: due, Reason: "its jitter delays it"}, nil
 	}
 	return q.unclaimed(), nil
 }
@@ -60,10 +66,10 @@ func (q *inquiry) unclaimed() client.WhyAnswer {
 			away = append(away, string(c.Node))
 		}
 	}
-	a := client.WhyAnswer{State: client.WhyWaiting, Until: q.outlook.GivesUp, Reason: "no node has claimed it yet"}
+	a := client.WhyAnswer{State: client.WhyWaiting, Code: client.WhyNotClaimed, Until: q.outlook.GivesUp, Reason: "no node has claimed it yet"}
 	switch {
 	case len(away) == len(q.why.Candidates):
-		a.Reason = "no node of the task is online"
+		a.Code, a.Reason = client.WhyAllAway, "no node of the task is online"
 	case len(away) > 0:
 		a.Reason += " (away: " + strings.Join(away, ", ") + ")"
 	}
@@ -80,11 +86,19 @@ func orNothing(a *client.WhyAnswer) *client.WhyAnswer {
 	return a
 }
 
-func pausedReason(e *job.TaskEntry) string {
-	if e.Paused {
-		return "the task is paused; what was due meanwhile is recorded as skipped when it is resumed"
+// paused is the answer of an instant that fell into a pause.
+func (q *inquiry) paused(node job.NodeID) client.WhyAnswer {
+	a := client.WhyAnswer{Node: node, State: client.WhyPaused}
+	if q.entry.Paused {
+		a.Code, a.Reason = client.WhyTaskPaused, "the task is paused; what was due meanwhile is recorded as skipped when it is resumed"
+	} else {
+		a.Code, a.Reason = client.WhySkipPending, "the task was paused; that it was skipped is about to be recorded"
 	}
-	return "the task was paused; that it was skipped is about to be recorded"
+	return a
+}
+
+func noNode() client.WhyAnswer {
+	return client.WhyAnswer{State: client.WhyUnbound, Code: client.WhyNoNode, Reason: "no node is bound to the task"}
 }
 
 // ofNodes says of each node of a common task what became of an instant.
@@ -113,7 +127,7 @@ func (q *inquiry) ofNodes(ctx context.Context) error {
 	}
 	slices.SortFunc(q.why.Answers, func(a, b client.WhyAnswer) int { return strings.Compare(string(a.Node), string(b.Node)) })
 	if len(q.why.Answers) == 0 {
-		q.why.Answers = append(q.why.Answers, client.WhyAnswer{State: client.WhyUnbound, Reason: "no node is bound to the task"})
+		q.why.Answers = append(q.why.Answers, noNode())
 	}
 	return nil
 }
@@ -134,23 +148,25 @@ func (q *inquiry) onNode(ctx context.Context, p job.Placement) (client.WhyAnswer
 	due := i.Add(schedule.Jitter(job.JobHash(q.why.Task, p.Node), i, q.entry.Task.Jitter.Std()))
 	switch {
 	case !i.After(since):
-		a.State, a.Reason = client.WhyNotDue, "the node has the task since "+q.stamp(since)+" only"
+		a.State, a.Code, a.Reason = client.WhyNotDue, client.WhyBoundLater, "the node has the task since "+q.stamp(since)+" only"
 	case !p.Online:
+		a.Code = client.WhyNodeOffline
 		a.Reason = "the node is offline, and tells what became of it when it is back (catchup: " + string(q.entry.Task.Catchup) + ")"
 		if q.m.Away > 0 {
 			a.Until = i.Add(q.m.Away)
 			a.Reason += "; should it stay away, it is told as missed"
 		}
 	case q.entry.PausedFor(i):
-		a.State, a.Reason = client.WhyPaused, pausedReason(q.entry)
+		return q.paused(p.Node), nil
 	case q.now.Before(due):
-		a.Until, a.Reason = due, "its jitter delays it"
+		a.Until, a.Code, a.Reason = due, client.WhyJitter, "its jitter delays it"
 	case q.now.Sub(due) < 5*time.Second:
-		a.Reason = "it is due just now"
+		a.Code, a.Reason = client.WhyDueNow, "it is due just now"
 	case q.entry.Task.Overlap == job.OverlapQueue:
-		a.Reason = "it waits for its turn on the node, or its record is on its way"
+		a.Code, a.Reason = client.WhyQueuedOrInTransit, "it waits for its turn on the node, or its record is on its way"
 	default:
-		a.State, a.Reason = client.WhyNotKnown, "the node is online and has not told of it; its record may be on its way, or was removed from history by its age"
+		a.State, a.Code = client.WhyNotKnown, client.WhyNotTold
+		a.Reason = "the node is online and has not told of it; its record may be on its way, or was removed from history by its age"
 	}
 	return a, nil
 }

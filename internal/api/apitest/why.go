@@ -33,12 +33,12 @@ func (m *Master) Why(_ context.Context, ref job.TaskRef, at time.Time) (*master.
 	w.Exact = w.Instant.Equal(at)
 	for i := range m.records {
 		if rec := m.records[i]; rec.Ref() == ref && rec.Covers(w.Instant) {
-			w.Answers = append(w.Answers, client.WhyAnswer{Node: rec.Node, State: string(rec.Outcome), Reason: rec.Reason, Record: &rec})
+			w.Answers = append(w.Answers, client.WhyAnswer{Node: rec.Node, State: string(rec.Outcome), Code: client.CodeOfRecord(&rec), Reason: rec.Reason, Record: &rec})
 		}
 	}
 	if len(w.Answers) == 0 {
 		for _, id := range m.view(e).Nodes {
-			w.Answers = append(w.Answers, client.WhyAnswer{Node: id, State: client.WhyWaiting, Reason: "it is due just now"})
+			w.Answers = append(w.Answers, client.WhyAnswer{Node: id, State: client.WhyWaiting, Code: client.WhyDueNow, Reason: "it is due just now"})
 		}
 	}
 	return w, nil
