@@ -176,14 +176,24 @@ func TestALeafIsUsedAgainOnlyWhenItIsEmpty(t *testing.T) {
 	})
 }
 
-// limited takes a leaf with limits, or skips the test where this machine can't set them or makes one for each run.
+// openAgain opens a tree whose leaves with limits are used again, as they are where memory is not counted in them.
+func openAgain(t *testing.T) *Tree {
+	t.Helper()
+	tree := open2(t)
+	if tree.have["memory"] != "v2" {
+		return tree
+	}
+	tree.Close()
+	tree = open(slog.New(slog.DiscardHandler), locate(read("/proc/self", "mountinfo"), read("/proc/self", "cgroup")), []string{"cpu", "pids"})
+	t.Cleanup(tree.Close)
+	return tree
+}
+
+// limited takes a leaf with limits, or skips the test where this machine can't set them.
 func limited(t *testing.T, tree *Tree, l job.Limits) *Leaf {
 	t.Helper()
 	if err := tree.Check(l); err != nil {
 		t.Skip(err)
-	}
-	if tree.have["memory"] == "v2" {
-		t.Skip("memory is counted in the leaves themselves")
 	}
 	leaf, err := tree.Take(l)
 	if err != nil {
@@ -194,7 +204,7 @@ func limited(t *testing.T, tree *Tree, l job.Limits) *Leaf {
 
 // What a run used, and changed, is nothing to the next one in its leaf.
 func TestALeafWithLimitsBeginsAnew(t *testing.T) {
-	tree := open2(t)
+	tree := openAgain(t)
 	limits := job.Limits{CPU: 0.5, CPUWeight: 50, Processes: 5}
 	l := limited(t, tree, limits)
 	cmd := in(t, l, "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo")
@@ -234,7 +244,7 @@ func TestALeafWithLimitsBeginsAnew(t *testing.T) {
 
 // What a stranger used, who lived on in a leaf, is not the next run's.
 func TestALeafWithLimitsForgetsStrangers(t *testing.T) {
-	tree := open2(t)
+	tree := openAgain(t)
 	limits := job.Limits{CPUWeight: 50}
 	l := limited(t, tree, limits)
 	cmd := in(t, l, "echo; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")
@@ -258,15 +268,15 @@ func TestALeafWithLimitsForgetsStrangers(t *testing.T) {
 
 // A leaf in which a run has made groups, or left a process in one that its kind of groups does not show, is not used again.
 func TestALeafWithLimitsIsUsedAgainOnlyWhenItIsAsItWas(t *testing.T) {
-	tree := open2(t)
+	tree := openAgain(t)
 	limits := job.Limits{Processes: 5, CPUWeight: 50}
-	for name, spoil := range map[string]func(l *Leaf){
-		"a group below": func(l *Leaf) {
+	for name, spoil := range map[string]func(t *testing.T, l *Leaf){
+		"a group below": func(t *testing.T, l *Leaf) {
 			if err := os.Mkdir(filepath.Join(l.v2, "below"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"a group below that of a controller": func(l *Leaf) {
+		"a group below that of a controller": func(t *testing.T, l *Leaf) {
 			dir := l.v2
 			if l.v1["pids"] != "" {
 				dir = l.v1["pids"]
@@ -275,7 +285,7 @@ func TestALeafWithLimitsIsUsedAgainOnlyWhenItIsAsItWas(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"a process in that of a controller": func(l *Leaf) {
+		"a process in that of a controller": func(t *testing.T, l *Leaf) {
 			if l.v1["cpu"] == "" {
 				t.Skip("version 2 sees it")
 			}
@@ -291,7 +301,7 @@ func TestALeafWithLimitsIsUsedAgainOnlyWhenItIsAsItWas(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"a dead process that nobody has buried": func(l *Leaf) {
+		"a dead process that nobody has buried": func(t *testing.T, l *Leaf) {
 			dir := l.v2
 			if l.v1["pids"] != "" {
 				dir = l.v1["pids"]
@@ -318,7 +328,7 @@ func TestALeafWithLimitsIsUsedAgainOnlyWhenItIsAsItWas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := limited(t, tree, limits)
-			spoil(l)
+			spoil(t, l)
 			l.Release()
 			next := limited(t, tree, limits)
 			if next == l {
@@ -332,7 +342,7 @@ func TestALeafWithLimitsIsUsedAgainOnlyWhenItIsAsItWas(t *testing.T) {
 
 // Leaves that nobody asks for again make room.
 func TestTheOldestLeavesWithLimitsGo(t *testing.T) {
-	tree := open2(t)
+	tree := openAgain(t)
 	first := limited(t, tree, job.Limits{CPUWeight: 1})
 	dir := first.v2
 	first.Release()
@@ -427,9 +437,10 @@ func TestTheAgentMovesOutOfItsOwnGroup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("have %v, leaf controllers %v", tree.have, words(l.v2, "cgroup.controllers"))
+		t.Logf("have %v, leaf controllers %v; %v", tree.have, words(l.v2, "cgroup.controllers"), tree.why)
 		own, _ := os.ReadFile("/proc/self/cgroup")
 		t.Logf("own %s", own)
+		in(t, l, "echo; exec sleep 600") // whatever could be handed on, a run can begin there
 		return
 	}
 	tree := open2(t)
@@ -474,6 +485,41 @@ func TestTheAgentMovesOutOfItsOwnGroup(t *testing.T) {
 	stranger.Wait()
 	if out := again(); !strings.Contains(out, "leaf controllers ["+all[0]+"]") || !strings.Contains(out, "/rota-agent") {
 		t.Errorf("alone in its group:\n%s", out)
+	}
+}
+
+// Controllers of threads (cpu, pids) can be handed on by a group with processes too, but then no process can be started below it.
+func TestAGroupWithProcessesHandsNothingOn(t *testing.T) {
+	dir := t.TempDir()
+	for _, file := range []string{"cgroup.type", "cgroup.procs", "cgroup.subtree_control", "below/cgroup.subtree_control"} {
+		path := filepath.Join(dir, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	try := func(procs string) (got []string, written string, problem error) {
+		for file, text := range map[string]string{"cgroup.procs": procs, "cgroup.subtree_control": ""} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, problem = enable(dir, filepath.Join(dir, "below"), []string{"cpu"})
+		return got, read(dir, "cgroup.subtree_control"), problem
+	}
+	if got, written, problem := try("1\n7\n"); len(got) > 0 || problem == nil || !strings.Contains(problem.Error(), "holds processes of its own") || written != "" {
+		t.Errorf("with processes: %v, %v, %q", got, problem, written)
+	}
+	if got, written, problem := try(""); !slices.Equal(got, []string{"cpu"}) || problem != nil || written != "+cpu" {
+		t.Errorf("without: %v, %v, %q", got, problem, written)
+	}
+	if err := os.Remove(filepath.Join(dir, "cgroup.type")); err != nil { // the one at the top has none, and may hold processes
+		t.Fatal(err)
+	}
+	if got, written, problem := try("1\n7\n"); !slices.Equal(got, []string{"cpu"}) || problem != nil || written != "+cpu" {
+		t.Errorf("at the top: %v, %v, %q", got, problem, written)
 	}
 }
 

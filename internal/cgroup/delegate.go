@@ -77,6 +77,11 @@ func (t *Tree) openV2(p place, wanted []string) {
 
 // enable hands controllers on from parent to its child dir and from that to its leaves, and tells which could be.
 func enable(parent, dir string, wanted []string) (got []string, problem error) {
+	// The kernel refuses some controllers where a group holds processes. Others (cpu, pids) it hands on even so, and makes all that is below the
+	// group threaded: no process could be started there any more.
+	if len(wanted) > 0 && inhabited(parent) {
+		return nil, fmt.Errorf("group %s holds processes of its own and so can't hand controllers on", parent)
+	}
 	for _, c := range wanted {
 		err := write(parent, "cgroup.subtree_control", "+"+c)
 		if err == nil {
@@ -92,6 +97,11 @@ func enable(parent, dir string, wanted []string) (got []string, problem error) {
 		}
 	}
 	return got, problem
+}
+
+// inhabited tells whether a group, other than that at the top of all, holds processes itself.
+func inhabited(dir string) bool {
+	return unix.Access(filepath.Join(dir, "cgroup.type"), unix.F_OK) == nil && len(numbers(dir, "cgroup.procs")) > 0
 }
 
 // missing tells whether dir hands less on than wanted.

@@ -287,6 +287,9 @@ func (l *Leaf) count() (u Usage) {
 		if l.t.have["memory"] == "v2" {
 			u.Memory = counter("peak "+read(l.v2, "memory.peak"), "peak")
 			u.OOMKills = counter(read(l.v2, "memory.events"), "oom_kill")
+			if l.limits.Memory > 0 { // all were ended as one, and whom that began with may be counted twice
+				u.OOMKills = min(u.OOMKills, 1)
+			}
 		}
 		if l.t.have["pids"] == "v2" {
 			u.Refused = counter(read(l.v2, "pids.events"), "max")

@@ -169,6 +169,10 @@ func newBranch(parent string) (*branch, error) {
 		if err != nil {
 			return nil, fmt.Errorf("no group can be made: %w", err)
 		}
+		if kind := strings.TrimSpace(read(dir, "cgroup.type")); kind != "" && kind != "domain" {
+			_ = unix.Rmdir(dir)
+			return nil, fmt.Errorf("group %s is threaded, or belongs to one that is: no process can be started below it", parent)
+		}
 		lock, err := lockDir(dir, unix.LOCK_EX)
 		if err != nil {
 			_ = unix.Rmdir(dir)
