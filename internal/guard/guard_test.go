@@ -204,7 +204,7 @@ func TestARun(t *testing.T) {
 	for name, bad := range map[string]job.Exec{"CodeInvalid": {Argv: []string{"/no/such/program"}}} {
 		_, err := c.Start(t.Context(), bad)
 		var e *job.Error
-		if job.CodeOf(err) != job.CodeInvalid || !errors.As(err, &e) || e.Hint == "" {
+		if job.CodeOf(err) != job.CodeInvalid || !errors.As(err, &e) || e.Hint == "" || strings.Count(err.Error(), e.Hint) != 1 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -84,7 +85,9 @@ func newFailure(err error) *failure {
 	f := &failure{Code: job.CodeOf(err), Message: err.Error()}
 	var e *job.Error
 	if errors.As(err, &e) {
-		f.Hint = e.Hint
+		if text, ok := strings.CutSuffix(f.Message, "; "+e.Hint); ok && e.Hint != "" { // else it stands within, and is told with it
+			f.Message, f.Hint = text, e.Hint
+		}
 	}
 	return f
 }

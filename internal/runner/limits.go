@@ -213,6 +213,8 @@ func (x *execution) causeOf(status syscall.WaitStatus, used cgroup.Usage) (by jo
 		}
 	case status.Signaled() && status.Signal() == syscall.SIGXFSZ && x.limits.FileSize > 0:
 		why = fmt.Sprintf("it wrote a file beyond its limit of %s (file_size)", x.limits.FileSize)
+	case status.Exited() && status.ExitStatus() == 128+int(syscall.SIGXFSZ) && x.limits.FileSize > 0: // so a shell tells what ended its child
+		why = fmt.Sprintf("a process of it wrote a file beyond its limit of %s (file_size)", x.limits.FileSize)
 	case used.Refused > 0 && (status.Signaled() || status.ExitStatus() != 0):
 		why = fmt.Sprintf("it reached its limit of processes (%d)", x.limits.Processes)
 	}

@@ -259,6 +259,12 @@ func checkLimitsOfEachProcess(t *testing.T, r *Runner) {
 	if x.Signal != "SIGXFSZ" || x.EndedBy != job.EndedBySignal || !strings.Contains(x.Reason, "it wrote a file beyond its limit of 4KiB (file_size)") {
 		t.Errorf("got %+v", x)
 	}
+	e = sh("head -c 100000 /dev/zero >" + dir + "/child; exit $?")
+	e.Limits.FileSize = 4096
+	x = run(t, r, e)
+	if x.EndedBy != job.EndedByExit || !strings.HasSuffix(x.Reason, ": a process of it wrote a file beyond its limit of 4KiB (file_size)") {
+		t.Errorf("got %+v", x)
+	}
 	if st, err := os.Stat(dir + "/big"); err != nil || st.Size() != 4096 {
 		t.Errorf("got %v, %v", st, err)
 	}
