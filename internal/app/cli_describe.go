@@ -311,6 +311,9 @@ func (p *page) record(r *job.ExecutionRecord) {
 // memoryText is what a run had of memory at most.
 func memoryText(u *job.Usage) string {
 	text := fmt.Sprintf("%d KiB, its largest process", u.MaxRSSKB)
+	if u.MaxRSSKB == 0 {
+		text = "its largest process had no more than Rota itself"
+	}
 	if u.PeakKB > 0 {
 		text += fmt.Sprintf("; %d KiB, all of it with its files' cache", u.PeakKB)
 	}
