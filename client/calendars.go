@@ -18,16 +18,26 @@ func (c *Client) Calendar(ctx context.Context, name string) (*CalendarView, erro
 	return one[CalendarView](ctx, c, get(nil, "calendars", name))
 }
 
-// SetCalendar writes a calendar, or says what that would do. The tasks that name it follow it.
+// SetCalendar writes a calendar whatever is there, or says what that would do. The tasks that name it follow it.
 func (c *Client) SetCalendar(ctx context.Context, calendar job.Calendar, dry bool) (*CalendarView, error) {
-	r := &call{method: http.MethodPut, path: []string{"calendars", calendar.Name}, query: map[string][]string{}, again: true}
-	if dry {
-		r.set("dry_run", "true")
-	}
-	r, err := r.json(calendar)
+	return c.putCalendar(ctx, calendar, -1, dry)
+}
+
+// PutCalendar writes a calendar if its revision is still rev; 0: if there is none yet; negative: in any case. Another revision is a
+// conflict.
+func (c *Client) PutCalendar(ctx context.Context, calendar job.Calendar, rev int64) (*CalendarView, error) {
+	return c.putCalendar(ctx, calendar, rev, false)
+}
+
+func (c *Client) putCalendar(ctx context.Context, calendar job.Calendar, rev int64, dry bool) (*CalendarView, error) {
+	r, err := put(rev, calendar, "calendars", calendar.Name)
 	if err != nil {
 		return nil, err
 	}
+	if dry {
+		r.set("dry_run", "true")
+	}
+	r.again = rev < 0 // what was set is unchanged the second time
 	return one[CalendarView](ctx, c, r)
 }
 

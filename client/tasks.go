@@ -61,15 +61,9 @@ func (c *Client) Task(ctx context.Context, ref job.TaskRef) (*TaskView, error) {
 // revision is a conflict.
 func (c *Client) PutTask(ctx context.Context, t job.Task, rev int64) (*Applied, error) {
 	ref := t.Ref()
-	r, err := (&call{method: http.MethodPut, path: []string{"tasks", ref.Group, ref.Name}, header: http.Header{}}).json(t)
+	r, err := put(rev, t, "tasks", ref.Group, ref.Name)
 	if err != nil {
 		return nil, err
-	}
-	switch {
-	case rev > 0:
-		r.header.Set("If-Match", etag(rev))
-	case rev == 0:
-		r.header.Set("If-None-Match", "*")
 	}
 	return one[Applied](ctx, c, r)
 }

@@ -16,7 +16,7 @@ type Documents struct {
 	Tasks     []Task     `json:"tasks"`
 	Monitors  []Monitor  `json:"monitors,omitempty"`
 
-	places map[string]written // where they were written, by their place here, such as tasks[3]
+	places map[string]written // where they were written, by their place here, such as tasks[3]; one that was read alone: ""
 }
 
 // written is where a document was written.
@@ -37,6 +37,10 @@ func (d *Documents) Locate(err error) error {
 	for i, f := range located.Fields {
 		at, rest, _ := strings.Cut(f.Path, "]")
 		w, ok := d.places[at+"]"]
+		if !ok {
+			w, ok = d.places[""]
+			rest = f.Path
+		}
 		if !ok || f.Line > 0 {
 			continue
 		}
@@ -57,6 +61,26 @@ func (d *Documents) size(section string) int {
 // Len is how many they are.
 func (d *Documents) Len() int {
 	return len(d.Receivers) + len(d.Monitors) + len(d.Templates) + len(d.Groups) + len(d.Tasks)
+}
+
+// What names each of them: "template base", "task default/backup".
+func (d *Documents) What() (names []string) {
+	for i := range d.Receivers {
+		names = append(names, "receiver "+d.Receivers[i].Name)
+	}
+	for i := range d.Templates {
+		names = append(names, "template "+d.Templates[i].Name)
+	}
+	for i := range d.Groups {
+		names = append(names, "group "+d.Groups[i].Name)
+	}
+	for i := range d.Tasks {
+		names = append(names, "task "+d.Tasks[i].Ref().String())
+	}
+	for i := range d.Monitors {
+		names = append(names, "monitor "+d.Monitors[i].Name)
+	}
+	return names
 }
 
 // String counts them for a person: "2 templates, 5 tasks".

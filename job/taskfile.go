@@ -94,6 +94,28 @@ func ReadTasks(file string, data []byte) ([]Task, error) {
 	return docs.Tasks, err
 }
 
+// ReadDocument reads one document alone, as strictly as [ReadDocuments] reads those of a list. The section is the name that the list has in a
+// file, such as "templates".
+func ReadDocument(section, file string, data []byte) (Documents, error) {
+	if sections[section] == nil {
+		return Documents{}, Errorf(CodeInternal, "no documents are called %s", section)
+	}
+	r := &fileReader{}
+	src := &source{file: file, data: data}
+	roots, faults := src.parse()
+	r.faults = append(r.faults, faults...)
+	roots = slices.DeleteFunc(roots, isNull)
+	if len(r.faults) == 0 && len(roots) != 1 {
+		r.fail(file, Errorf(CodeInvalid, "found %d documents, want the one of the %s", len(roots), section))
+	}
+	if len(r.faults) == 0 {
+		r.item(newDecoder(src), roots[0], "", section)
+		r.docs.places = map[string]written{"": r.docs.places[section+"[0]"]}
+	}
+	r.finish()
+	return r.result()
+}
+
 // DecodeTask reads the JSON of one task as strictly as [ReadDocuments] does. The task is valid, and complete unless it names templates.
 func DecodeTask(data []byte) (Task, error) {
 	r := &fileReader{}

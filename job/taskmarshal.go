@@ -40,19 +40,36 @@ func MarshalTask(t *Task) ([]byte, error) {
 	return dump(n)
 }
 
+// MarshalDocument writes what is no task, such as a template, alone, with all that it says. [ReadDocument] gives back what says the same.
+func MarshalDocument(doc any) ([]byte, error) {
+	n, err := node(doc)
+	if err != nil {
+		return nil, err
+	}
+	return dump(n)
+}
+
 func dump(n *yaml.Node) ([]byte, error) {
 	return yaml.Dump(n, yaml.WithLineWidth(-1), yaml.WithCompactSeqIndent(false))
 }
 
 // node is the task as a tree, which looks as a person would write it.
 func (t *Task) node() (*yaml.Node, error) {
-	data, err := json.Marshal(t)
+	n, err := node(t)
 	if err != nil {
-		return nil, Errorf(CodeInvalid, "write task %s: %w", t.Ref(), err)
+		return nil, Errorf(CodeOf(err), "write task %s: %w", t.Ref(), err)
+	}
+	return n, nil
+}
+
+func node(doc any) (*yaml.Node, error) {
+	data, err := json.Marshal(doc)
+	if err != nil {
+		return nil, Errorf(CodeInvalid, "write a document: %w", err)
 	}
 	n, fault := parseJSON(data)
 	if fault != nil {
-		return nil, Errorf(CodeInternal, "write task %s: %s", t.Ref(), fault.Message)
+		return nil, Errorf(CodeInternal, "write a document: %s", fault.Message)
 	}
 	readable(n)
 	return n, nil

@@ -20,6 +20,7 @@ type CalendarPath struct {
 
 type setCalendarInput struct {
 	CalendarPath
+	Precondition
 	DryRun  bool   `query:"dry_run" doc:"Change nothing, but say what would"`
 	File    string `query:"file" maxLength:"4096" doc:"The name of the file, which is kept as the calendar's source"`
 	Kind    string `header:"Content-Type"`
@@ -36,18 +37,22 @@ func (s *server) calendarRoutes(a huma.API) {
 			return &answer[[]client.CalendarView]{list(all)}, err
 		})
 	handle(s, a, route{http.MethodGet, "/calendars/{calendar}", "get-calendar", "Read a calendar", RoleViewer},
-		func(ctx context.Context, in *CalendarPath) (*answer[*client.CalendarView], error) {
+		func(ctx context.Context, in *CalendarPath) (*tagged[*client.CalendarView], error) {
 			return calendarAnswer(s.master.Calendar(ctx, in.Calendar))
 		})
 	text := &huma.Schema{Type: huma.TypeString}
 	schema := a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[job.Calendar](), true, "Calendar")
 	handle(s, a, route{http.MethodPut, "/calendars/{calendar}", "set-calendar", "Write a calendar; the tasks that name it follow it", RoleEditor},
-		func(ctx context.Context, in *setCalendarInput) (*answer[*client.CalendarView], error) {
+		func(ctx context.Context, in *setCalendarInput) (*tagged[*client.CalendarView], error) {
 			c, err := readCalendar(in)
 			if err != nil {
 				return nil, err
 			}
-			return calendarAnswer(s.master.SetCalendar(ctx, c, in.DryRun))
+			rev, err := in.revision()
+			if err != nil {
+				return nil, err
+			}
+			return calendarAnswer(s.master.SetCalendar(ctx, c, rev, in.DryRun))
 		},
 		document("The calendar, or the text of a file of it.", map[string]*huma.Schema{
 			"application/json": schema, "text/calendar": text, "application/yaml": text,
@@ -58,12 +63,12 @@ func (s *server) calendarRoutes(a huma.API) {
 		})
 }
 
-func calendarAnswer(v *client.CalendarView, err error) (*answer[*client.CalendarView], error) {
+func calendarAnswer(v *client.CalendarView, err error) (*tagged[*client.CalendarView], error) {
 	if err != nil {
 		return nil, err
 	}
 	v.Tasks = list(v.Tasks)
-	return &answer[*client.CalendarView]{v}, nil
+	return &tagged[*client.CalendarView]{etag(v.Revision), v}, nil
 }
 
 // readCalendar reads a body: JSON is a calendar, anything else the text of a file.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
@@ -41,10 +42,29 @@ func (s *server) groupRoutes(a huma.API) {
 			return &answer[[]client.GroupView]{list(groups)}, err
 		})
 	handle(s, a, route{http.MethodGet, "/groups/{group}", "get-group", "Read a group", RoleViewer},
-		func(ctx context.Context, in *GroupPath) (*answer[*client.GroupView], error) {
+		func(ctx context.Context, in *GroupPath) (*tagged[*client.GroupView], error) {
 			v, err := s.master.GroupOf(ctx, in.Group)
-			return &answer[*client.GroupView]{v}, err
+			if err != nil {
+				return nil, err
+			}
+			t := &tagged[*client.GroupView]{Body: v}
+			if v.Document != nil {
+				t.ETag = etag(v.Document.Revision)
+			}
+			return t, nil
 		})
+	type putInput struct {
+		GroupPath
+		Precondition
+		RawBody []byte
+	}
+	handle(s, a, route{http.MethodPut, "/groups/{group}", "put-group", "Write what is said of a group", RoleEditor},
+		func(ctx context.Context, in *putInput) (*answer[client.Applied], error) {
+			return s.putDocument(ctx, "group", in.Group, in.Precondition, in.RawBody)
+		},
+		document("What is said of the group.", map[string]*huma.Schema{
+			"application/json": a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[job.Group](), true, ""),
+		}))
 	type deleteInput struct {
 		GroupPath
 		Tasks bool `query:"tasks" doc:"Delete its tasks too"`

@@ -33,8 +33,8 @@ type Master interface {
 	// CheckPing tells whether there is a monitor of a key; Ping takes what its job says.
 	CheckPing(key string) error
 	Ping(ctx context.Context, key string, p job.Ping) error
-	// Put writes one task where its revision is still rev; 0: where there is none.
-	Put(ctx context.Context, task job.Task, rev int64) (master.Applied, error)
+	// PutDocument writes one document where its revision is still rev; 0: where there is none, negative: whatever is there.
+	PutDocument(ctx context.Context, doc job.Documents, rev int64) (master.Applied, error)
 	// Delete deletes a task where its revision is still rev; 0: whatever it is.
 	Delete(ctx context.Context, ref job.TaskRef, rev int64) error
 	// Unneeded refuses, as a conflict, the deletion of a task that others depend on.
@@ -100,8 +100,8 @@ type Master interface {
 
 	Calendars(ctx context.Context) ([]master.CalendarView, error)
 	Calendar(ctx context.Context, name string) (*master.CalendarView, error)
-	// SetCalendar writes a calendar, or says what that would do.
-	SetCalendar(ctx context.Context, c job.Calendar, dry bool) (*master.CalendarView, error)
+	// SetCalendar writes a calendar, or says what that would do; rev is as it is of PutDocument.
+	SetCalendar(ctx context.Context, c job.Calendar, rev int64, dry bool) (*master.CalendarView, error)
 	// DeleteCalendar refuses one that a task names.
 	DeleteCalendar(ctx context.Context, name string) error
 

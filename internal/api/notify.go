@@ -47,11 +47,12 @@ func (s *server) notifyRoutes(a huma.API) {
 			return &answer[[]client.MonitorView]{list(views)}, err
 		})
 	handle(s, a, route{http.MethodGet, "/monitors/{document}", "get-monitor", "Read a monitor", RoleViewer},
-		func(ctx context.Context, in *NamedPath) (*answer[*client.MonitorView], error) {
+		func(ctx context.Context, in *NamedPath) (*tagged[*client.MonitorView], error) {
 			return s.monitor(ctx, in.Document, s.master.Monitor)
 		})
+	putRoute[job.Monitor](s, a, "monitor")
 	handle(s, a, route{http.MethodPost, "/monitors/{document}/key", "renew-monitor-key", "Give a monitor another key", RoleEditor},
-		func(ctx context.Context, in *NamedPath) (*answer[*client.MonitorView], error) {
+		func(ctx context.Context, in *NamedPath) (*tagged[*client.MonitorView], error) {
 			return s.monitor(ctx, in.Document, s.master.RenewMonitorKey)
 		})
 	handle(s, a, route{http.MethodDelete, "/monitors/{document}", "delete-monitor", "Forget a monitor; its records stay", RoleEditor},
@@ -60,13 +61,13 @@ func (s *server) notifyRoutes(a huma.API) {
 		})
 }
 
-func (s *server) monitor(ctx context.Context, name string, do func(context.Context, string) (*client.MonitorView, error)) (*answer[*client.MonitorView], error) {
+func (s *server) monitor(ctx context.Context, name string, do func(context.Context, string) (*client.MonitorView, error)) (*tagged[*client.MonitorView], error) {
 	v, err := do(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	s.keyFor(ctx, v)
-	return &answer[*client.MonitorView]{v}, nil
+	return &tagged[*client.MonitorView]{etag(v.Revision), v}, nil
 }
 
 // keyFor leaves the key of a monitor out for those who may not write monitors: whoever has it can say that all is well.

@@ -37,8 +37,7 @@ type applyInput struct {
 
 type putInput struct {
 	TaskPath
-	Match   string `header:"If-Match" doc:"The revision that was read; another one is a conflict"`
-	None    string `header:"If-None-Match" doc:"*: only where there is no such task"`
+	Precondition
 	RawBody []byte
 }
 
@@ -185,43 +184,18 @@ func (s *server) put(ctx context.Context, in *putInput) (*answer[client.Applied]
 	if err != nil {
 		return nil, err
 	}
-	rev, err := parseETag(in.Match)
+	rev, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
-	var applied master.Applied
-	if rev == 0 && strings.TrimSpace(in.None) != "*" {
-		var all []master.Applied
-		if all, err = s.master.ApplyDocuments(ctx, job.Documents{Tasks: []job.Task{t}}, master.ApplyOptions{}); err == nil && len(all) == 1 {
-			applied = all[0]
-		}
-	} else {
-		applied, err = s.master.Put(ctx, t, rev)
-	}
+	applied, err := s.master.PutDocument(ctx, job.Documents{Tasks: []job.Task{t}}, rev)
 	applied.Nodes = list(applied.Nodes)
 	return &answer[client.Applied]{applied}, err
 }
 
 // readTask reads a task that is to stand at a path. Group and name may be left out of it.
 func readTask(ref job.TaskRef, body []byte) (job.Task, error) {
-	var head struct {
-		Group *json.RawMessage `json:"group"`
-		Name  *json.RawMessage `json:"name"`
-	}
-	if trimmed := bytes.TrimSpace(body); json.Unmarshal(trimmed, &head) == nil && len(trimmed) > 1 && trimmed[0] == '{' {
-		var add []byte
-		if head.Group == nil {
-			add = fmt.Appendf(add, `"group":%q,`, ref.Group)
-		}
-		if head.Name == nil {
-			add = fmt.Appendf(add, `"name":%q,`, ref.Name)
-		}
-		if rest := bytes.TrimSpace(trimmed[1:]); len(rest) > 0 && rest[0] == '}' {
-			add = bytes.TrimSuffix(add, []byte(","))
-		}
-		body = append(append([]byte{'{'}, add...), trimmed[1:]...)
-	}
-	t, err := job.DecodeTask(body)
+	t, err := job.DecodeTask(withFields(body, [2]string{"group", ref.Group}, [2]string{"name", ref.Name}))
 	if err == nil && t.Ref() != ref {
 		err = job.Errorf(job.CodeInvalid, "the task is %s, the path says %s", t.Ref(), ref)
 	}

@@ -218,7 +218,7 @@ func (c *cli) deleteCommand() *cobra.Command {
 			return c.each(args[1:], func(id string) error { return c.cancelBackfill(cmd.Context(), cl, id, false) })
 		}
 		if len(args) > 1 && (args[0] == "calendar" || args[0] == "calendars") {
-			return c.deleteCalendars(cmd.Context(), cl, args[1:])
+			return c.deleteNamed(cmd.Context(), "calendar", args[1:], cl.DeleteCalendar)
 		}
 		if len(args) > 1 && (args[0] == "template" || args[0] == "templates") {
 			return c.deleteNamed(cmd.Context(), "template", args[1:], cl.DeleteTemplate)

@@ -171,19 +171,9 @@ func (c *cli) calendarDelete() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.deleteCalendars(cmd.Context(), cl, args)
+			return c.deleteNamed(cmd.Context(), "calendar", args, cl.DeleteCalendar)
 		},
 	}
-}
-
-func (c *cli) deleteCalendars(ctx context.Context, cl *client.Client, names []string) error {
-	return c.each(names, func(name string) error {
-		if err := cl.DeleteCalendar(ctx, name); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.Out, "calendar %s deleted\n", name)
-		return nil
-	})
 }
 
 func (c *cli) getCalendars() *cobra.Command {
@@ -262,11 +252,5 @@ func skewText(v *client.NodeView) cell {
 
 // completeCalendars completes the names of calendars.
 func (c *cli) completeCalendars(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
-		all, _ := cl.Calendars(ctx)
-		for i := range all {
-			names = append(names, all[i].Calendar.Name)
-		}
-		return names
-	})
+	return completing(c, cmd, args, (*client.Client).Calendars, func(v *client.CalendarView) string { return v.Calendar.Name })
 }

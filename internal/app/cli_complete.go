@@ -32,13 +32,7 @@ func (c *cli) completeTasks(cmd *cobra.Command, args []string, _ string) ([]stri
 
 // completeNodes completes the names of nodes.
 func (c *cli) completeNodes(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
-		nodes, _ := cl.Nodes(ctx)
-		for i := range nodes {
-			names = append(names, string(nodes[i].ID))
-		}
-		return names
-	})
+	return completing(c, cmd, args, (*client.Client).Nodes, func(v *client.NodeView) string { return string(v.ID) })
 }
 
 // complete offers live names; none where the server can't be asked.
@@ -51,6 +45,17 @@ func (c *cli) complete(cmd *cobra.Command, args []string, ask func(context.Conte
 	defer cancel()
 	names := slices.DeleteFunc(ask(ctx, cl), func(n string) bool { return slices.Contains(args, n) })
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completing completes the names of what a server lists.
+func completing[T any](c *cli, cmd *cobra.Command, args []string, all func(*client.Client, context.Context) ([]T, error), name func(*T) string) ([]string, cobra.ShellCompDirective) {
+	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
+		list, _ := all(cl, ctx)
+		for i := range list {
+			names = append(names, name(&list[i]))
+		}
+		return names
+	})
 }
 
 // completed gives a flag its completion. The flag must be there.

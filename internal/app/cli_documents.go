@@ -80,13 +80,7 @@ func (c *cli) getTemplates() *cobra.Command {
 }
 
 func (c *cli) completeTemplates(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
-		all, _ := cl.Templates(ctx)
-		for i := range all {
-			names = append(names, all[i].Document.Name)
-		}
-		return names
-	})
+	return completing(c, cmd, args, (*client.Client).Templates, func(v *job.Entry[job.Template]) string { return v.Document.Name })
 }
 
 // document shows a document as a person wrote it.

@@ -428,13 +428,7 @@ func (p *page) group(v *client.GroupView) error {
 }
 
 func (c *cli) completeGroups(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
-		all, _ := cl.Groups(ctx)
-		for i := range all {
-			names = append(names, all[i].Name)
-		}
-		return names
-	})
+	return completing(c, cmd, args, (*client.Client).Groups, func(v *client.GroupView) string { return v.Name })
 }
 
 func (c *cli) completeExecutions(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

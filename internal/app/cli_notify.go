@@ -111,13 +111,7 @@ func (c *cli) getReceivers() *cobra.Command {
 }
 
 func (c *cli) completeReceivers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
-		all, _ := cl.Receivers(ctx)
-		for i := range all {
-			names = append(names, all[i].Document.Name)
-		}
-		return names
-	})
+	return completing(c, cmd, args, (*client.Client).Receivers, func(v *job.Entry[job.Receiver]) string { return v.Document.Name })
 }
 
 func (c *cli) getDeliveries() *cobra.Command {
@@ -186,13 +180,7 @@ func (c *cli) getMonitors() *cobra.Command {
 }
 
 func (c *cli) completeMonitors(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return c.complete(cmd, args, func(ctx context.Context, cl *client.Client) (names []string) {
-		all, _ := cl.Monitors(ctx)
-		for i := range all {
-			names = append(names, all[i].Document.Name)
-		}
-		return names
-	})
+	return completing(c, cmd, args, (*client.Client).Monitors, func(v *client.MonitorView) string { return v.Document.Name })
 }
 
 func (c *cli) monitorCommand() *cobra.Command {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/internal/engine"
@@ -54,9 +53,9 @@ func (m *Master) noCalendar(name string) *job.Error {
 	return job.Errorf(job.CodeNotFound, "there is no calendar %s", name).WithHint("%s", nearHint(name, names, "rota get calendars"))
 }
 
-// SetCalendar writes a calendar, in the place of one of its name. What was due by then is judged by what it said before. The
-// tasks that name it are placed anew when it returns.
-func (m *Master) SetCalendar(ctx context.Context, c job.Calendar, dry bool) (*CalendarView, error) {
+// SetCalendar writes a calendar in the place of the version of a revision, or says what that would do; 0: there must be none, negative: whatever
+// is there. What was due by then is judged by what it said before. The tasks that name it are placed anew when it returns.
+func (m *Master) SetCalendar(ctx context.Context, c job.Calendar, at int64, dry bool) (*CalendarView, error) {
 	c.Ranges = slices.Clone(c.Ranges)
 	c.Complete(m.Now())
 	if err := c.Valid(); err != nil {
@@ -67,9 +66,16 @@ func (m *Master) SetCalendar(ctx context.Context, c job.Calendar, dry bool) (*Ca
 		if err != nil && !job.IsNotFound(err) {
 			return nil, err
 		}
+		var there int64
+		if old != nil {
+			there = old.Revision
+		}
+		if err := revisionMatches("calendar "+c.Name, there, at); err != nil {
+			return nil, err
+		}
 		now := m.Now().UTC().Truncate(time.Millisecond)
 		e, change := job.CalendarEntry{Calendar: c, CreatedAt: now, UpdatedAt: now}, Created
-		if err == nil {
+		if old != nil {
 			e, change = *old.Edited(c, now), Configured
 			if old.Calendar.Equal(&c) {
 				change = Unchanged
@@ -141,15 +147,8 @@ func (m *Master) DeleteCalendar(ctx context.Context, name string) error {
 			users = append(users, e.Ref().String())
 		}
 	}
-	if n := len(users); n > 0 {
-		const shown = 10
-		slices.Sort(users)
-		more := ""
-		if n > shown {
-			more = fmt.Sprintf(" and %d more", n-shown)
-		}
-		return job.Errorf(job.CodeConflict, "calendar %s is named by %s%s", name, strings.Join(users[:min(n, shown)], ", "), more).
-			WithHint("take calendar:%s out of their exclude first", name)
+	if len(users) > 0 {
+		return job.Errorf(job.CodeConflict, "calendar %s is named by %s", name, someOf(users)).WithHint("take calendar:%s out of their exclude first", name)
 	}
 	if err := m.store().Calendars().Delete(ctx, 0, name); err != nil {
 		if job.IsNotFound(err) {

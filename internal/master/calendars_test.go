@@ -24,7 +24,7 @@ func TestCalendars(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "there is no calendar holidays") {
 			t.Fatalf("%v", err)
 		}
-		v, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: []string{"2000-01-02"}}, false)
+		v, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: []string{"2000-01-02"}}, -1, false)
 		if err != nil || v.Change != master.Created {
 			t.Fatalf("%+v, %v", v, err)
 		}
@@ -58,15 +58,20 @@ func TestCalendars(t *testing.T) {
 		}
 		// Nothing is written by a dry run, nor where nothing changes.
 		other := job.Calendar{Name: "holidays", Ranges: []string{"2000-01-01", "2000-01-02"}}
-		if v, err := m.SetCalendar(w.ctx, other, true); err != nil || v.Change != master.Configured || first().Day() != 1 {
+		if v, err := m.SetCalendar(w.ctx, other, -1, true); err != nil || v.Change != master.Configured || first().Day() != 1 {
 			t.Errorf("%+v, %v", v, err)
 		}
-		if v, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: []string{"2000-01-02", "2000-01-02"}}, false); err != nil || v.Change != master.Unchanged {
+		if v, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: []string{"2000-01-02", "2000-01-02"}}, -1, false); err != nil || v.Change != master.Unchanged {
 			t.Errorf("%+v, %v", v, err)
+		}
+		// An edit replaces the version that was read, and no other.
+		for _, rev := range []int64{0, 1 << 40} {
+			_, err := m.SetCalendar(w.ctx, other, rev, false)
+			code(t, err, job.CodeConflict)
 		}
 		// It is placed when the answer comes.
 		time.Sleep(time.Minute)
-		if v, err := m.SetCalendar(w.ctx, other, false); err != nil || v.Change != master.Configured || len(v.Tasks) != 1 {
+		if v, err := m.SetCalendar(w.ctx, other, -1, false); err != nil || v.Change != master.Configured || len(v.Tasks) != 1 {
 			t.Errorf("%+v, %v", v, err)
 		}
 		if j := jobs(); len(j.Rules.Calendars["holidays"]) != 2 || len(j.Past) != 1 || first().Day() != 3 {
@@ -80,7 +85,7 @@ func TestCalendars(t *testing.T) {
 		for d := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC); len(many) < 4000; d = d.Add(48 * time.Hour) {
 			many = append(many, d.Format(time.DateOnly))
 		}
-		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "many", Ranges: many}, false); err != nil {
+		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "many", Ranges: many}, -1, false); err != nil {
 			t.Fatal(err)
 		}
 		both := task
@@ -88,7 +93,7 @@ func TestCalendars(t *testing.T) {
 		if _, err := m.Apply(w.ctx, []job.Task{both}, master.ApplyOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: many[:2000]}, false); err == nil || !strings.Contains(err.Error(), "default/a") {
+		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: many[:2000]}, -1, false); err == nil || !strings.Contains(err.Error(), "default/a") {
 			t.Errorf("%v", err)
 		}
 		if err := m.Delete(w.ctx, task.Ref(), 0); err != nil {

@@ -58,17 +58,25 @@ func (d *documents[T]) missing(name string) *job.Error {
 	return job.Errorf(job.CodeNotFound, "there is no %s %s", d.sort, name).WithHint("%s", nearHint(name, names, "rota get "+d.sort+"s"))
 }
 
-// put writes a document in the place of one of its name, or says what that would do. A document that says the same as before is left as it is.
-func (d *documents[T]) put(ctx context.Context, doc T, dry bool) (Applied, *job.Entry[T], error) {
+// put writes a document in the place of the version of a revision, or says what that would do; 0: there must be none, negative:
+// whatever is there. A document that says the same as before is left as it is.
+func (d *documents[T]) put(ctx context.Context, doc T, at int64, dry bool) (Applied, *job.Entry[T], error) {
 	name := d.name(&doc)
 	for {
 		old, err := d.c.Get(ctx, name)
 		if err != nil && !job.IsNotFound(err) {
 			return Applied{}, nil, err
 		}
-		now := d.m.Now().UTC().Truncate(time.Millisecond)
-		e, a := &job.Entry[T]{Document: doc, CreatedAt: now, UpdatedAt: now, Generation: 1}, Applied{Kind: d.sort, Name: name, Change: Created}
-		if old != nil && err == nil {
+		var now int64
+		if old != nil {
+			now = old.Revision
+		}
+		if err := revisionMatches(d.sort+" "+name, now, at); err != nil {
+			return Applied{}, nil, err
+		}
+		when := d.m.Now().UTC().Truncate(time.Millisecond)
+		e, a := &job.Entry[T]{Document: doc, CreatedAt: when, UpdatedAt: when, Generation: 1}, Applied{Kind: d.sort, Name: name, Change: Created}
+		if old != nil {
 			if a.Change = Configured; same(&old.Document, &doc) {
 				a.Change = Unchanged
 				return a, old, nil

@@ -56,10 +56,10 @@ func trimLast(s string) string {
 }
 
 // applyGroups writes what is said of groups.
-func (m *Master) applyGroups(ctx context.Context, list []job.Group, dry bool) (done []Applied, err error) {
+func (m *Master) applyGroups(ctx context.Context, list []job.Group, rev int64, dry bool) (done []Applied, err error) {
 	for _, g := range list {
 		g.Complete()
-		a, e, err := m.groupDocuments().put(ctx, g, dry)
+		a, e, err := m.groupDocuments().put(ctx, g, rev, dry)
 		if err != nil {
 			return done, err
 		}

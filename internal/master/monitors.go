@@ -114,8 +114,8 @@ func (m *Master) monitors() *documents[job.Monitor] {
 }
 
 // applyMonitor writes a monitor, and makes its key.
-func (m *Master) applyMonitor(ctx context.Context, doc job.Monitor, dry bool) (Applied, error) {
-	a, _, err := m.monitors().put(ctx, doc, dry)
+func (m *Master) applyMonitor(ctx context.Context, doc job.Monitor, rev int64, dry bool) (Applied, error) {
+	a, _, err := m.monitors().put(ctx, doc, rev, dry)
 	if err != nil || dry {
 		return a, err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -22,6 +24,11 @@ func (m *Master) Apply(ctx context.Context, tasks []job.Task, o ApplyOptions) ([
 // ApplyDocuments brings tasks, and what they use, to what the documents say. All of them are checked before the first is written; each is then
 // written by itself, what is used before what uses it, and applying the same again finds nothing to do. With DryRun nothing is written.
 func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o ApplyOptions) ([]Applied, error) {
+	return m.applyDocuments(ctx, docs, o, anyRevision)
+}
+
+// applyDocuments is [Master.ApplyDocuments] of documents that replace the version of a revision alone.
+func (m *Master) applyDocuments(ctx context.Context, docs job.Documents, o ApplyOptions, rev int64) ([]Applied, error) {
 	now := m.Now()
 	var f job.Faults
 	seen := map[job.TaskRef]int{}
@@ -81,31 +88,31 @@ func (m *Master) ApplyDocuments(ctx context.Context, docs job.Documents, o Apply
 	}
 	var done []Applied
 	for _, r := range docs.Receivers {
-		a, _, err := m.receivers().put(ctx, r, o.DryRun)
+		a, _, err := m.receivers().put(ctx, r, rev, o.DryRun)
 		if err != nil {
 			return done, err
 		}
 		done = append(done, a)
 	}
-	templates, err := m.applyTemplates(ctx, docs.Templates, o.DryRun, applied)
+	templates, err := m.applyTemplates(ctx, docs.Templates, rev, o.DryRun, applied)
 	done = append(done, templates...)
 	if err != nil {
 		return done, err
 	}
 	for i := range tasks {
-		a, err := m.put(ctx, tasks[i], anyRevision, o.DryRun)
+		a, err := m.put(ctx, tasks[i], rev, o.DryRun)
 		if err != nil {
 			return done, err
 		}
 		done = append(done, a)
 	}
-	groups, err := m.applyGroups(ctx, docs.Groups, o.DryRun)
+	groups, err := m.applyGroups(ctx, docs.Groups, rev, o.DryRun)
 	done = append(done, groups...)
 	if err != nil {
 		return done, err
 	}
 	for _, doc := range docs.Monitors {
-		a, err := m.applyMonitor(ctx, doc, o.DryRun)
+		a, err := m.applyMonitor(ctx, doc, rev, o.DryRun)
 		if err != nil {
 			return done, err
 		}
@@ -138,41 +145,40 @@ func addFaults(f *job.Faults, path string, err error) {
 	f.Add(path, "%v", err)
 }
 
-// anyRevision replaces whatever is there.
+// anyRevision, as any other that is negative, replaces whatever is there.
 const anyRevision int64 = -1
 
-// Put writes one task in the place of the version of a revision; 0: there must be none. A task that says the same
-// as before is left as it is.
+// Put is [Master.PutDocument] of a task.
 func (m *Master) Put(ctx context.Context, t job.Task, rev int64) (Applied, error) {
-	w, err := m.resolve(ctx, t, nil)
+	return m.PutDocument(ctx, job.Documents{Tasks: []job.Task{t}}, rev)
+}
+
+// PutDocument writes one document in the place of the version of a revision; 0: there must be none, negative: whatever is there. One that says the
+// same as before is left as it is. The paths of faults are those in the document.
+func (m *Master) PutDocument(ctx context.Context, doc job.Documents, rev int64) (Applied, error) {
+	if n := doc.Len(); n != 1 {
+		return Applied{}, job.Errorf(job.CodeInvalid, "found %d documents, want one", n)
+	}
+	done, err := m.applyDocuments(ctx, doc, ApplyOptions{}, rev)
 	if err != nil {
-		return Applied{}, err
+		return Applied{}, inDocument(err)
 	}
-	var f job.Faults
-	addFaults(&f, "", w.Valid())
-	addFaults(&f, "", w.NeverFires(m.Now()))
-	tasks, path := []whole{w}, func(int) string { return "" }
-	all, err := m.willBe(ctx, tasks, nil)
-	if err != nil {
-		return Applied{}, err
+	return done[0], nil
+}
+
+// inDocument takes the place of the only document off the paths of an error.
+func inDocument(err error) error {
+	var e *job.Error
+	if !errors.As(err, &e) {
+		return err
 	}
-	checkDepends(&f, all, tasks, path)
-	checkSteps(&f, all, tasks, path)
-	if err := m.checkNotified(ctx, &f, &job.Documents{}, tasks, path); err != nil {
-		return Applied{}, err
+	one := *e
+	one.Fields = slices.Clone(e.Fields)
+	for i := range one.Fields {
+		_, rest, _ := strings.Cut(one.Fields[i].Path, "]")
+		one.Fields[i].Path = strings.TrimLeft(rest, ".: ")
 	}
-	m.checkCalendars(ctx, &f, "", &w.Task)
-	for i := range f.Fields {
-		f.Fields[i].Path = trimDot(f.Fields[i].Path)
-	}
-	if err := f.Err("task " + t.Ref().String() + " is not valid"); err != nil {
-		return Applied{}, err
-	}
-	a, err := m.put(ctx, w, rev, false)
-	if err == nil {
-		m.awaitPlaced(ctx, []Applied{a})
-	}
-	return a, err
+	return &one
 }
 
 // awaitPlaced waits until the leader has carried changes out, so that what is asked for next finds the tasks where
@@ -188,20 +194,17 @@ func (m *Master) awaitPlaced(ctx context.Context, applied []Applied) {
 	})
 }
 
-func trimDot(s string) string {
-	if s != "" && s[0] == '.' {
-		return s[1:]
-	}
-	return s
-}
-
 func (m *Master) put(ctx context.Context, t whole, rev int64, dry bool) (Applied, error) {
 	for {
 		old, err := m.store().Tasks().Get(ctx, t.Group, t.Name)
 		if err != nil && !job.IsNotFound(err) {
 			return Applied{}, err
 		}
-		if err := revisionMatches(t.Ref(), old, rev); err != nil {
+		var now int64
+		if old != nil {
+			now = old.Revision
+		}
+		if err := revisionMatches("task "+t.Ref().String(), now, rev); err != nil {
 			return Applied{}, err
 		}
 		entry := m.entry(t.Task, old)
@@ -211,7 +214,7 @@ func (m *Master) put(ctx context.Context, t whole, rev int64, dry bool) (Applied
 			return a, nil
 		}
 		written, err := m.store().Tasks().Put(ctx, entry)
-		if job.IsConflict(err) && rev == anyRevision {
+		if job.IsConflict(err) {
 			continue
 		}
 		if err != nil {
@@ -225,18 +228,17 @@ func (m *Master) put(ctx context.Context, t whole, rev int64, dry bool) (Applied
 	}
 }
 
-func revisionMatches(ref job.TaskRef, old *job.TaskEntry, rev int64) error {
+// revisionMatches tells, as a conflict, that what is there (of a revision; 0: nothing is) is not what is to be replaced.
+func revisionMatches(what string, now, rev int64) error {
 	switch {
-	case rev == anyRevision:
+	case rev < 0 || rev == now:
 		return nil
-	case rev == 0 && old != nil:
-		return job.Errorf(job.CodeConflict, "task %s exists already", ref)
-	case rev > 0 && old == nil:
-		return job.Errorf(job.CodeConflict, "task %s was deleted meanwhile", ref)
-	case rev > 0 && old.Revision != rev:
-		return job.Errorf(job.CodeConflict, "task %s was changed meanwhile", ref).WithHint("read it again, and edit that")
+	case rev == 0:
+		return job.Errorf(job.CodeConflict, "%s exists already", what)
+	case now == 0:
+		return job.Errorf(job.CodeConflict, "%s was deleted meanwhile", what)
 	}
-	return nil
+	return job.Errorf(job.CodeConflict, "%s was changed meanwhile", what).WithHint("read it again, and edit that")
 }
 
 // entry is what is to be kept of a task in the place of what was.

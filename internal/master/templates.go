@@ -85,9 +85,9 @@ func (m *Master) resolve(ctx context.Context, t job.Task, with []job.Template) (
 }
 
 // applyTemplates writes templates, and the tasks that name them and are not written anyway.
-func (m *Master) applyTemplates(ctx context.Context, list []job.Template, dry bool, but func(job.TaskRef) bool) (done []Applied, err error) {
+func (m *Master) applyTemplates(ctx context.Context, list []job.Template, rev int64, dry bool, but func(job.TaskRef) bool) (done []Applied, err error) {
 	for _, t := range list {
-		a, _, err := m.templates().put(ctx, t, dry)
+		a, _, err := m.templates().put(ctx, t, rev, dry)
 		if err != nil {
 			return done, err
 		}

@@ -46,7 +46,7 @@ func (m *Master) Calendar(_ context.Context, name string) (*master.CalendarView,
 }
 
 // SetCalendar writes one.
-func (m *Master) SetCalendar(_ context.Context, c job.Calendar, dry bool) (*master.CalendarView, error) {
+func (m *Master) SetCalendar(_ context.Context, c job.Calendar, rev int64, dry bool) (*master.CalendarView, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.fail(); err != nil {
@@ -54,6 +54,13 @@ func (m *Master) SetCalendar(_ context.Context, c job.Calendar, dry bool) (*mast
 	}
 	c.Complete(Now)
 	if err := c.Valid(); err != nil {
+		return nil, err
+	}
+	var now int64
+	if old := m.calendars[c.Name]; old != nil {
+		now = old.Revision
+	}
+	if err := swaps("calendar "+c.Name, now, rev); err != nil {
 		return nil, err
 	}
 	e, change := job.CalendarEntry{Calendar: c, CreatedAt: Now, UpdatedAt: Now}, master.Created

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/job"
@@ -77,6 +78,59 @@ func (n *named[T]) remove(m *Master, sort, name string, uses func(t *job.Task) b
 	}
 	delete(n.of, name)
 	return nil
+}
+
+// PutDocument writes one document by compare-and-swap.
+func (m *Master) PutDocument(_ context.Context, doc job.Documents, rev int64) (master.Applied, error) {
+	what := doc.What()
+	if len(what) != 1 {
+		return master.Applied{}, job.Errorf(job.CodeInvalid, "found %d documents, want one", len(what))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.swaps(what[0], rev); err != nil {
+		return master.Applied{}, err
+	}
+	done, err := m.applyDocuments(doc, master.ApplyOptions{})
+	if err != nil {
+		return master.Applied{}, err
+	}
+	return done[0], nil
+}
+
+// swaps tells, as a conflict, that something else is there than what is to be replaced.
+func (m *Master) swaps(what string, rev int64) error {
+	sort, name, _ := strings.Cut(what, " ")
+	var now int64
+	switch sort {
+	case "task":
+		if ref, err := job.ParseRef(name); err == nil && m.tasks[ref] != nil {
+			now = m.tasks[ref].Revision
+		}
+	case "template":
+		now = m.templates.revision(name)
+	case "receiver":
+		now = m.receivers.revision(name)
+	case "monitor":
+		now = m.monitors.revision(name)
+	case "group":
+		now = m.groups.documents.revision(name)
+	}
+	return swaps(what, now, rev)
+}
+
+func swaps(what string, now, rev int64) error {
+	if rev >= 0 && now != rev {
+		return job.Errorf(job.CodeConflict, "%s has changed since it was read", what)
+	}
+	return nil
+}
+
+func (n *named[T]) revision(name string) int64 {
+	if e := n.of[name]; e != nil {
+		return e.Revision
+	}
+	return 0
 }
 
 // Templates lists templates.

@@ -111,9 +111,13 @@ func (m *Master) Apply(ctx context.Context, tasks []job.Task, o master.ApplyOpti
 
 // ApplyDocuments stores tasks and templates.
 func (m *Master) ApplyDocuments(_ context.Context, docs job.Documents, o master.ApplyOptions) ([]master.Applied, error) {
-	tasks := docs.Tasks
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.applyDocuments(docs, o)
+}
+
+func (m *Master) applyDocuments(docs job.Documents, o master.ApplyOptions) ([]master.Applied, error) {
+	tasks := docs.Tasks
 	if err := m.fail(); err != nil {
 		return nil, err
 	}
@@ -222,23 +226,6 @@ func (m *Master) firings(t *job.Task) []time.Time {
 }
 
 func byRef(a, b job.TaskRef) int { return cmp.Compare(a.String(), b.String()) }
-
-// Put writes one task by compare-and-swap.
-func (m *Master) Put(_ context.Context, t job.Task, rev int64) (master.Applied, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.fail(); err != nil {
-		return master.Applied{}, err
-	}
-	var now int64
-	if e := m.tasks[t.Ref()]; e != nil {
-		now = e.Revision
-	}
-	if now != rev {
-		return master.Applied{}, job.Errorf(job.CodeConflict, "task %s has changed since it was read", t.Ref())
-	}
-	return m.apply(t, false), nil
-}
 
 func (m *Master) entry(ref job.TaskRef) (*job.TaskEntry, error) {
 	if err := m.fail(); err != nil {
