@@ -75,7 +75,7 @@ func (m *Master) applyDocuments(ctx context.Context, docs job.Documents, o Apply
 	if err := m.checkNotified(ctx, &f, &docs, tasks, func(i int) string { return fmt.Sprintf("tasks[%d].", i) }); err != nil {
 		return nil, err
 	}
-	if err := m.checkUsers(ctx, &f, docs.Templates, applied); err != nil {
+	if err := m.checkOthers(ctx, &f, all, tasks, docs.Templates, func(ref job.TaskRef) bool { return !slices.Contains(o.Prune, ref.Group) }); err != nil {
 		return nil, err
 	}
 	for i, group := range o.Prune {

@@ -2,7 +2,6 @@ package master
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -110,29 +109,6 @@ func (m *Master) applyTemplates(ctx context.Context, list []job.Template, rev in
 		}
 	}
 	return done, nil
-}
-
-// checkUsers tells of the tasks that templates, as they are to be, would make invalid.
-func (m *Master) checkUsers(ctx context.Context, f *job.Faults, list []job.Template, but func(job.TaskRef) bool) error {
-	if len(list) == 0 {
-		return nil
-	}
-	entries, _, err := m.store().Tasks().List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		i := slices.IndexFunc(list, func(t job.Template) bool { return slices.Contains(e.Source().Templates, t.Name) })
-		if i < 0 || but(e.Ref()) {
-			continue
-		}
-		w, err := m.resolve(ctx, *e.Source(), list)
-		if err == nil {
-			err = w.Valid()
-		}
-		addFaults(f, fmt.Sprintf("templates[%d]: task %s", i, e.Ref()), err)
-	}
-	return nil
 }
 
 // renewOne writes a task as its templates make it now. A task that was edited meanwhile is a conflict, and none of this business.
