@@ -68,12 +68,19 @@ type StepView struct {
 // StepRun is a run of a step: its record has the same id.
 type StepRun struct {
 	Run     job.RunID       `json:"run"`
-	State   string          `json:"state"`          // open, asked, or an outcome
+	State   string          `json:"state"`          // RunOpen, RunAsked, or an outcome
+	From    string          `json:"from,omitempty"` // the earlier execution in which it ran, where a retry took it over
 	Node    job.NodeID      `json:"node,omitempty"` // of a common task; of the others the record has it
 	Item    json.RawMessage `json:"item,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`
 	Retries int             `json:"retries,omitempty"` // how often it was lost and begun anew
 }
+
+// The states of a step's runs that have not ended.
+const (
+	RunOpen  = "open"  // not asked for
+	RunAsked = "asked" // waiting on its node, alive, or with its record on the way
+)
 
 // GroupView is a group of tasks, counted, with what is said of it.
 type GroupView struct {

@@ -207,16 +207,20 @@ func (s *Step) Place(lane int) (node NodeID, item int) {
 	return s.Nodes[lane%len(s.Nodes)], lane / len(s.Nodes)
 }
 
-// RunKey names the request for a lane's run.
-func (e *GroupExecution) RunKey(s *Step, lane int) string {
-	origin := e.ID
+// Origin is the execution that asked for a lane's run: this one, or the earlier one from which it was taken over.
+func (e *GroupExecution) Origin(s *Step, lane int) string {
 	for id, lanes := range s.From {
 		if lanes.Has(lane) {
-			origin = id
+			return id
 		}
 	}
+	return e.ID
+}
+
+// RunKey names the request for a lane's run.
+func (e *GroupExecution) RunKey(s *Step, lane int) string {
 	_, item := s.Place(lane)
-	return strings.Join([]string{"execution", origin, s.Name, strconv.Itoa(item), strconv.Itoa(s.Tries[lane])}, "/")
+	return strings.Join([]string{"execution", e.Origin(s, lane), s.Name, strconv.Itoa(item), strconv.Itoa(s.Tries[lane])}, "/")
 }
 
 // Run is the identity of a lane's run.

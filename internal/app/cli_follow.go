@@ -61,7 +61,7 @@ func (w *waiting) followAll(ctx context.Context) (told []bool) {
 	for i, id := range w.runs {
 		out := w.Out
 		if len(w.runs) > 1 {
-			lines := &prefixed{mu: &mu, w: w.Out, prefix: w.names[i] + ": "}
+			lines := &prefixed{mu: &mu, w: w.Out, label: func() string { return w.names[i] + ": " }}
 			out = lines
 			defer lines.flush()
 		}
@@ -78,8 +78,10 @@ func (w *waiting) followAll(ctx context.Context) (told []bool) {
 
 // prefixed writes whole lines, each with a prefix.
 type prefixed struct {
-	mu     *sync.Mutex // of w
-	w      io.Writer
+	mu    *sync.Mutex // of w
+	w     io.Writer
+	label func() string // what each line begins with; asked for before the first
+
 	prefix string
 	rest   []byte // of a line that has no end yet
 }
@@ -97,6 +99,9 @@ func (p *prefixed) Write(b []byte) (int, error) {
 		}
 		if n == 0 {
 			break
+		}
+		if p.prefix == "" {
+			p.prefix = p.label()
 		}
 		out = append(append(out, p.prefix...), p.rest[:n]...)
 		p.rest = p.rest[n:]

@@ -27,14 +27,15 @@ func (c *cli) runGroupCommand() *cobra.Command {
 		Use: "group GROUP", Aliases: []string{"groups"}, Short: "Run the tasks of a group as one: an execution",
 		Long: "Run the tasks of a group as one, each when those that it depends on have succeeded, and print the name of the execution at once.\n\n" +
 			"With --wait the exit code is 0 where it succeeds, 1 where it does not, and 124 where that takes too long. With --follow\n" +
-			"each step is told as it begins and ends, too. An interrupt ends the waiting, not the execution.",
+			"what the runs of the steps write is printed as it comes, too, each line behind its step and its node, and each step is told as it\n" +
+			"begins and ends. An interrupt ends the waiting, not the execution.",
 		Example: "  rota run group nightly --set DAY=2026-11-22 --follow\n  rota run group nightly --wait --timeout 2h",
 		Args:    arguments(1, 1, "a group"), ValidArgsFunction: c.completeGroups,
 	}
 	p := cmd.Flags()
 	p.StringArrayVar(&set, "set", nil, "value for params.KEY: KEY=VALUE; repeatable")
 	p.BoolVar(&wait, "wait", false, "wait for the end; the exit code tells the outcome")
-	p.BoolVarP(&follow, "follow", "f", false, "wait, and tell how each step goes")
+	p.BoolVarP(&follow, "follow", "f", false, "wait, and print what the steps write as it comes")
 	p.StringVar(&timeout, "timeout", "", "with --wait: wait no longer than this, such as 10m; the execution goes on")
 	p.StringVar(&key, "key", "", "asking again with the same key does not run again")
 	out := output(cmd)
@@ -97,11 +98,16 @@ func (c *cli) awaitExecutions(ctx context.Context, cl *client.Client, ids []stri
 	var views []*client.ExecutionView
 	for _, id := range ids {
 		t := &teller{c: c, states: map[string]string{}}
-		told := t.tell
-		if !follow {
-			told = nil
+		var told func(*client.ExecutionView)
+		outputs := c.followGroup(bounded, cl)
+		if follow {
+			told = func(v *client.ExecutionView) {
+				t.tell(v)
+				outputs.look(v)
+			}
 		}
 		v, err := cl.WaitExecution(bounded, id, told)
+		outputs.end(v)
 		switch {
 		case ctx.Err() != nil:
 			c.sayf("detached; the execution goes on: rota describe execution %s (end it: rota cancel %s)", id, id)
@@ -211,7 +217,7 @@ func (c *cli) retryCommand() *cobra.Command {
 	}
 	p := cmd.Flags()
 	p.BoolVar(&wait, "wait", false, "wait for the end; the exit code tells the outcome")
-	p.BoolVarP(&follow, "follow", "f", false, "wait, and tell how each step goes")
+	p.BoolVarP(&follow, "follow", "f", false, "wait, and print what the steps write as it comes")
 	p.StringVar(&timeout, "timeout", "", "with --wait: wait no longer than this, such as 10m; the execution goes on")
 	out := output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

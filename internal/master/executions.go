@@ -324,14 +324,17 @@ func stepRuns(e *job.GroupExecution, s *job.Step) []client.StepRun {
 		r := client.StepRun{Run: e.Run(s, at), Node: node, Result: s.Results[at], Retries: s.Tries[at]}
 		switch s.Lanes[at] {
 		case job.LaneOpen:
-			r.State = "open"
+			r.State = client.RunOpen
 		case job.LaneAsked:
-			r.State = "asked"
+			r.State = client.RunAsked
 		default:
 			r.State = string(s.Lanes.Outcome(at))
 		}
 		if item < len(s.Items) {
 			r.Item = s.Items[item]
+		}
+		if origin := e.Origin(s, at); origin != e.ID {
+			r.From = origin
 		}
 		list = append(list, r)
 	}
