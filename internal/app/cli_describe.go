@@ -244,6 +244,9 @@ func (p *page) node(v *client.NodeView) {
 		p.line("Not", v.Facts.LimitsWhy)
 	}
 	p.line("Handlers", strings.Join(v.Facts.Handlers, ", "))
+	if v.Lease > 0 {
+		p.line("Lease", v.Lease.String()+", as it was set")
+	}
 	if v.Skew != nil {
 		p.line("Clock", skewText(v).text+" against the leader's")
 	}
