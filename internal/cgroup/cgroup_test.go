@@ -488,6 +488,26 @@ func TestTheAgentMovesOutOfItsOwnGroup(t *testing.T) {
 	}
 }
 
+// An agent whose own group systemd starts it in stays there: it could not be started again while its runs go on below.
+func TestTheAgentStaysWhereSystemdStartsIt(t *testing.T) {
+	const mount = "/sys/fs/cgroup"
+	for own, want := range map[string]struct{ ordinary, root bool }{
+		mount:                                         {true, true}, // in a container
+		mount + "/system.slice/rota.service":          {false, false},
+		mount + "/rota.service/agent":                 {true, false}, // DelegateSubgroup=agent
+		mount + "/user.slice/run-17.scope":            {true, false},
+		mount + "/user@1.service/app.slice/x.service": {false, false},
+	} {
+		p := place{mount, own}
+		if got := moves(p, false); got != want.ordinary {
+			t.Errorf("%s: an ordinary agent: %t", own, got)
+		}
+		if got := moves(p, true); got != want.root {
+			t.Errorf("%s: root: %t", own, got)
+		}
+	}
+}
+
 // Controllers of threads (cpu, pids) can be handed on by a group with processes too, but then no process can be started below it.
 func TestAGroupWithProcessesHandsNothingOn(t *testing.T) {
 	dir := t.TempDir()

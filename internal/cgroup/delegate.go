@@ -26,7 +26,7 @@ func (t *Tree) openV2(p place, wanted []string) {
 	if above := filepath.Dir(p.own); p.own != p.mount && delegated(above) {
 		parents = append(parents, parent{dir: above})
 	}
-	parents = append(parents, parent{p.own, p.own == p.mount || os.Geteuid() != 0})
+	parents = append(parents, parent{p.own, moves(p, os.Geteuid() == 0)})
 	if p.own != p.mount && os.Geteuid() == 0 {
 		parents = append(parents, parent{dir: p.mount})
 	}
@@ -39,10 +39,12 @@ func (t *Tree) openV2(p place, wanted []string) {
 			problem = errors.Join(problem, err)
 			continue
 		}
-		if missing(at.dir, wanted) && at.move {
-			if err := settle(at.dir); err != nil {
-				problem = errors.Join(problem, err)
-			}
+		switch {
+		case !missing(at.dir, wanted):
+		case at.move:
+			problem = errors.Join(problem, settle(at.dir))
+		case unit(at.dir):
+			problem = errors.Join(problem, fmt.Errorf("systemd starts the agent in %s itself, while its unit does not say DelegateSubgroup=agent (systemd 254)", at.dir))
 		}
 		got, err := enable(at.dir, b.dir, wanted)
 		problem = errors.Join(problem, err)
@@ -74,6 +76,14 @@ func (t *Tree) openV2(p place, wanted []string) {
 		}
 	}
 }
+
+// moves tells whether the agent may move out of its own group, so that this can hand controllers on. Root has a better place, at the top. Where
+// systemd started the agent in the group, it must be able to do so again while runs of the agent that ended live on below, and the kernel lets nobody into a
+// group that hands controllers on.
+func moves(p place, root bool) bool { return p.own == p.mount || !root && !unit(p.own) }
+
+// unit tells whether a group is that of a service of systemd, in which its processes are started.
+func unit(dir string) bool { return strings.HasSuffix(dir, ".service") }
 
 // enable hands controllers on from parent to its child dir and from that to its leaves, and tells which could be.
 func enable(parent, dir string, wanted []string) (got []string, problem error) {
