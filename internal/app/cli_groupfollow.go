@@ -33,7 +33,7 @@ func (g *groupFollower) look(v *client.ExecutionView) {
 	for i := range v.Steps {
 		s := &v.Steps[i]
 		for _, r := range s.Runs {
-			if g.runs[r.Run] != nil || r.From != "" || r.State != client.RunAsked && !job.Outcome(r.State).Ran() {
+			if o := job.Outcome(r.State); g.runs[r.Run] != nil || r.From != "" || r.State != client.RunAsked && !(o.Valid() && o.Ran()) {
 				continue
 			}
 			ctx, cancel := context.WithCancel(g.ctx)
@@ -78,8 +78,12 @@ func (g *groupFollower) follow(ctx context.Context, step string, r client.StepRu
 		return
 	}
 	g.sayf("run %s of %s can't be followed: %s; its output comes when it has ended", r.Run, step, oneLine(err.Error()))
-	if v, err := g.cl.WaitRun(ctx, r.Run); err == nil && v.Record != nil {
+	v, err := g.cl.WaitRun(ctx, r.Run)
+	switch {
+	case err == nil && v.Record != nil:
 		_ = (&logView{}).record(out, v.Record)
+	case err != nil && ctx.Err() == nil:
+		g.sayf("the output of run %s of %s can't be read: %s", r.Run, step, oneLine(err.Error()))
 	}
 }
 
