@@ -416,7 +416,7 @@ func TestWithoutGroups(t *testing.T) {
 		if job.CodeOf(err) != job.CodeUnavailable || !strings.Contains(err.Error(), "limit memory can't be enforced on this node") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if f := tree.Facts(); f.Version != "none" || f.Why == "" || len(f.Limits) > 0 {
+		if f := tree.Facts(); f.Version != "none" || f.Why == "" || strings.Count(f.Why, "control groups") > 1 || len(f.Limits) > 0 {
 			t.Errorf("%s: %+v", name, f)
 		}
 		tree.Close()

@@ -39,14 +39,13 @@ func (t *Tree) openV2(p place, wanted []string) {
 			problem = errors.Join(problem, err)
 			continue
 		}
-		switch {
-		case !missing(at.dir, wanted):
-		case at.move:
+		if missing(at.dir, wanted) && at.move {
 			problem = errors.Join(problem, settle(at.dir))
-		case unit(at.dir):
-			problem = errors.Join(problem, fmt.Errorf("systemd starts the agent in %s itself, while its unit does not say DelegateSubgroup=agent (systemd 254)", at.dir))
 		}
 		got, err := enable(at.dir, b.dir, wanted)
+		if err != nil && !at.move && unit(at.dir) {
+			err = fmt.Errorf("systemd starts the agent in %s itself, and so that can't hand controllers on: its unit lacks DelegateSubgroup=agent (systemd 254)", at.dir)
+		}
 		problem = errors.Join(problem, err)
 		if best != nil && len(got) <= len(have) {
 			_ = unix.Rmdir(b.dir)

@@ -115,15 +115,23 @@ func (t *Tree) Facts() Facts {
 	case len(t.v1) > 0:
 		f.Version, f.Dir = "v1", t.v1[slices.Sorted(maps.Keys(t.v1))[0]].dir
 	}
-	var why []string
+	var reasons []string
+	names := map[string][]string{} // by reason: mostly there is one for all
 	for _, name := range limitsOf {
-		if reason, ok := t.can(controllerOf[name]); ok {
+		reason, ok := t.can(controllerOf[name])
+		if ok {
 			f.Limits = append(f.Limits, name)
-		} else {
-			why = append(why, name+": "+reason)
+			continue
 		}
+		if names[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		names[reason] = append(names[reason], name)
 	}
-	f.Why = strings.Join(why, "; ")
+	for i, reason := range reasons {
+		reasons[i] = strings.Join(names[reason], ", ") + ": " + reason
+	}
+	f.Why = strings.Join(reasons, "; ")
 	return f
 }
 
