@@ -83,6 +83,8 @@ type NodeView struct {
 type CalendarView struct {
 	job.CalendarEntry
 	Tasks []job.TaskRef `json:"tasks"` // that name it
+	// Groups are those whose timers name it.
+	Groups []string `json:"groups,omitempty"`
 	// Change is what setting it did, or would do; empty in other answers.
 	Change Change `json:"change,omitempty"`
 }

@@ -150,11 +150,6 @@ func (g *Group) checkTimer(f *Faults, prefix string) {
 	if r.Schedule != nil && r.Schedule.Reboot() {
 		f.AddHint(prefix+"timer", "give it to a task", "@reboot is each node's own, and a group is on none")
 	}
-	for i, e := range g.Exclude {
-		if _, ok := CalendarRef(e); ok {
-			f.AddHint(fmt.Sprintf("%sexclude[%d]", prefix, i), "write its ranges, or let a step look", "groups know no calendars")
-		}
-	}
 }
 
 // NeverFires tells, as an error, that the group's timer has no instant after a time.

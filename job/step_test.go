@@ -193,7 +193,7 @@ tasks:
 `))
 	for _, want := range []string{
 		`g.yaml:2:11: groups[0].name: group name "a b" has ' '`, "g.yaml:3:17: groups[0].on_failure", "g.yaml:4:19: groups[0].max_parallel", "g.yaml:5:14: groups[0].catchup: it is for a timer",
-		"g.yaml:7:12: groups[1].timer: @reboot is each node's own", "g.yaml:8:14: groups[1].overlap", "groups know no calendars",
+		"g.yaml:7:12: groups[1].timer: @reboot is each node's own", "g.yaml:8:14: groups[1].overlap",
 		"a timer gives no values", `unknown field "colour"`, "there is no item yet", "instant is not known before the step runs",
 		"a task that runs only once does not run for each item", "runs as a step of its group, and has no timer of its own",
 	} {

@@ -57,7 +57,7 @@ func (s *server) calendarRoutes(a huma.API) {
 		document("The calendar, or the text of a file of it.", map[string]*huma.Schema{
 			"application/json": schema, "text/calendar": text, "application/yaml": text,
 		}))
-	handle(s, a, route{http.MethodDelete, "/calendars/{calendar}", "delete-calendar", "Delete a calendar that no task names", RoleEditor},
+	handle(s, a, route{http.MethodDelete, "/calendars/{calendar}", "delete-calendar", "Delete a calendar that no task and no group names", RoleEditor},
 		func(ctx context.Context, in *CalendarPath) (*nothing, error) {
 			return nil, s.master.DeleteCalendar(ctx, in.Calendar)
 		})

@@ -79,6 +79,9 @@ func (c *cli) toldCalendar(v *client.CalendarView, out format, dry bool) {
 	if n := len(v.Tasks); n > 0 && v.Change == client.Configured {
 		c.sayf("calendar %s: %s it", v.Calendar.Name, verb(n, "task names", "tasks name"))
 	}
+	if n := len(v.Groups); n > 0 && v.Change == client.Configured {
+		c.sayf("calendar %s: %s it", v.Calendar.Name, verb(n, "group names", "groups name"))
+	}
 }
 
 func verb(n int, one, more string) string {
@@ -165,7 +168,7 @@ func (c *cli) readCalendars(files []string) ([]job.Calendar, error) {
 
 func (c *cli) calendarDelete() *cobra.Command {
 	return &cobra.Command{
-		Use: "delete NAME…", Short: "Delete calendars that no task names", Args: arguments(1, -1, "a name"), ValidArgsFunction: c.completeCalendars,
+		Use: "delete NAME…", Short: "Delete calendars that nothing names", Args: arguments(1, -1, "a name"), ValidArgsFunction: c.completeCalendars,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {
@@ -178,7 +181,7 @@ func (c *cli) calendarDelete() *cobra.Command {
 
 func (c *cli) getCalendars() *cobra.Command {
 	return listing[client.CalendarView]{
-		use: "calendars [NAME…]", aliases: []string{"calendar", "cal"}, short: "List the calendars that tasks exclude", complete: c.completeCalendars,
+		use: "calendars [NAME…]", aliases: []string{"calendar", "cal"}, short: "List the calendars that tasks and groups exclude", complete: c.completeCalendars,
 		flags: func(*cobra.Command, *filters) {},
 		list: func(ctx context.Context, cl *client.Client, _ *filters, names []string) ([]client.CalendarView, error) {
 			if len(names) == 0 {
@@ -226,6 +229,12 @@ func (p *page) calendar(v *client.CalendarView) {
 		p.head("Tasks")
 		for _, ref := range v.Tasks {
 			p.item("%s", ref)
+		}
+	}
+	if len(v.Groups) > 0 {
+		p.head("Groups")
+		for _, name := range v.Groups {
+			p.item("%s", name)
 		}
 	}
 	p.head("Ranges")

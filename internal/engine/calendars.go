@@ -21,6 +21,7 @@ func (e CalendarPut) apply(s *State) {
 	for t := range s.excluding[name] {
 		s.adopt(t)
 	}
+	s.adoptGroups(name)
 }
 
 func (e CalendarDeleted) apply(s *State) {
@@ -28,6 +29,7 @@ func (e CalendarDeleted) apply(s *State) {
 	for t := range s.excluding[e.Name] {
 		s.adopt(t)
 	}
+	s.adoptGroups(e.Name)
 }
 
 func (s *State) setCalendars(t *task, names []string) {

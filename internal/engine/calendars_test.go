@@ -189,3 +189,167 @@ func TestReplacements(t *testing.T) {
 		}
 	}
 }
+
+// groupWorld is a group with a timer at nine each day that excludes holidays.
+type groupWorld struct {
+	t     *testing.T
+	s     *engine.State
+	entry *job.Entry[job.Group]
+	state *job.GroupState
+	fired []string // days of executions, and what became of those that did not begin
+	rev   int64
+}
+
+func newGroupWorld(t *testing.T, events ...engine.Event) *groupWorld {
+	g := job.Group{Name: "default", Timer: "0 9 * * *", Exclude: []string{"calendar:holidays"}, Catchup: job.CatchupAll, Overlap: job.OverlapAllow}
+	w := &groupWorld{t: t, entry: &job.Entry[job.Group]{Document: g, CreatedAt: noon, UpdatedAt: noon, Generation: 1, Revision: 1}, rev: 100}
+	w.lead(events...)
+	return w
+}
+
+// lead begins anew with what is kept, as another master does.
+func (w *groupWorld) lead(events ...engine.Event) {
+	w.s = engine.New(engine.Options{Lease: lease})
+	e := excluding("common")
+	e.Task.Timer, e.Task.Mode = "", job.ManyOnce
+	w.s.Apply(engine.TaskPut{Entry: e}, engine.GroupPut{Entry: w.entry})
+	if w.state != nil {
+		w.s.Apply(engine.GroupStatePut{State: w.state})
+	}
+	w.s.Apply(append(events, engine.Began{At: noon})...)
+}
+
+// plan plans until nothing is left to do, and carries out what concerns the group.
+func (w *groupWorld) plan(now time.Time) {
+	w.t.Helper()
+	for range 20 {
+		idle := true
+		for _, a := range w.s.Plan(now) {
+			f, ok := a.(engine.FireGroup)
+			if !ok {
+				continue
+			}
+			idle = false
+			for _, e := range f.Executions {
+				day := e.Instant.Format("2")
+				if e.Count > 1 {
+					day += ".." + e.Until.Format("2")
+				}
+				if e.Status == job.ExecutionSkipped || e.Status == job.ExecutionMissed {
+					day += " " + string(e.Status)
+				}
+				w.fired = append(w.fired, day)
+			}
+			w.rev++
+			kept := *f.State
+			kept.Revision = w.rev
+			if kept.Rule != nil { // as it is read back
+				r := *kept.Rule
+				r.Schedule = nil
+				kept.Rule = &r
+			}
+			w.state = &kept
+			w.s.Apply(engine.Done{Action: a}, engine.GroupStatePut{State: w.state})
+		}
+		if idle {
+			return
+		}
+	}
+	w.t.Fatalf("it does not come to rest at %s: %+v", now, w.state)
+}
+
+func (w *groupWorld) have(want ...string) {
+	w.t.Helper()
+	if !slices.Equal(w.fired, want) {
+		w.t.Errorf("fired %v, want %v", w.fired, want)
+	}
+}
+
+func holidays(rev int64, eras ...any) engine.CalendarPut {
+	e := &job.CalendarEntry{Calendar: job.Calendar{Name: "holidays", Ranges: []string{eras[0].(string)}}, CreatedAt: noon}
+	for i := 1; i < len(eras); i += 2 {
+		e = e.Edited(job.Calendar{Name: "holidays", Ranges: []string{eras[i+1].(string)}}, eras[i].(time.Time))
+	}
+	e.Revision = rev
+	return engine.CalendarPut{Entry: e}
+}
+
+func day(d, hour int) time.Time { return time.Date(2026, 12, d, hour, 0, 0, 0, time.UTC) }
+
+// The timer of a group keeps its calendars, and follows them as they change.
+func TestGroupsKeepCalendars(t *testing.T) {
+	w := newGroupWorld(t, holidays(5, "2026-12-03"))
+	w.plan(noon)
+	for d := 2; d <= 4; d++ {
+		w.plan(day(d, 9))
+	}
+	w.have("2", "4")
+	// Changed on the 4th: what was due before is told already, what comes is by what it says now.
+	w.s.Apply(holidays(6, "2026-12-03", day(4, 12), "2026-12-05"))
+	for d := 4; d <= 6; d++ {
+		w.plan(day(d, 13))
+	}
+	w.have("2", "4", "6")
+	if got := w.s.GroupsExcluding("holidays"); !slices.Equal(got, []string{"default"}) {
+		t.Errorf("named by %v", got)
+	}
+	// Should it be gone, the timer goes on with what it knew; a group that is new waits for it.
+	w.s.Apply(engine.CalendarDeleted{Name: "holidays"})
+	w.plan(day(7, 9))
+	w.have("2", "4", "6", "7")
+	fresh := newGroupWorld(t)
+	fresh.plan(day(2, 12))
+	if fresh.have(); fresh.state != nil {
+		t.Errorf("it counts without its calendar: %+v", fresh.state)
+	}
+	fresh.s.Apply(holidays(5, "2026-12-02"))
+	fresh.plan(day(3, 10))
+	fresh.have("3")
+}
+
+// A calendar that changes while nobody leads: each instant is judged by what the calendar said as it was due, also where it came to say
+// again what it had said at first, and where the group was edited in between.
+func TestGroupsCatchUpByCalendars(t *testing.T) {
+	w := newGroupWorld(t, holidays(5, "2026-12-20"))
+	w.plan(noon)
+	// From the 3rd at noon to the 6th at noon the 4th and the 6th are none.
+	w.lead(holidays(9, "2026-12-20", day(3, 12), "2026-12-04", day(5, 12), "2026-12-06", day(6, 12), "2026-12-20"))
+	w.plan(day(7, 12))
+	w.have("2", "3", "5", "7")
+
+	w = newGroupWorld(t, holidays(5, "2026-12-03"))
+	w.plan(noon)
+	edited := *w.entry
+	edited.Document.Timer, edited.UpdatedAt, edited.Revision = "0 18 * * *", day(4, 12), 2
+	w.entry = &edited
+	w.lead(holidays(9, "2026-12-03", day(5, 12), "2026-12-06"))
+	w.plan(day(7, 12))
+	// At nine on the 2nd and the 4th; at six in the evening from the 4th on, and not on the 6th.
+	w.have("2", "4", "4", "5")
+}
+
+// What fell into a pause is told by what held then, also where an edit or a calendar came during the pause.
+func TestGroupsPausedAcrossChanges(t *testing.T) {
+	w := newGroupWorld(t, holidays(5, "2026-12-03"))
+	w.plan(noon)
+	pause := func(paused bool, at time.Time) {
+		s := *w.state
+		if s.Paused = paused; paused {
+			s.PausedAt = at
+		} else {
+			s.ResumedAt = at
+		}
+		w.rev++
+		s.Revision = w.rev
+		w.state = &s
+		w.s.Apply(engine.GroupStatePut{State: w.state})
+	}
+	pause(true, noon.Add(time.Hour))
+	w.plan(day(4, 10))
+	w.s.Apply(holidays(9, "2026-12-03", day(4, 12), "2026-12-05"))
+	w.plan(day(6, 10))
+	w.have()
+	pause(false, day(6, 11))
+	w.plan(day(7, 10))
+	w.have("2..4 skipped", "6 skipped", "7")
+}

@@ -16,7 +16,8 @@ type group struct {
 	name    string
 	entry   *job.Entry[job.Group] // nil: there is none, or it can't be read
 	gone    bool                  // there is none
-	rule    *job.Rule             // of the entry
+	rule    *job.Rule             // of the entry, with what its calendars say now
+	lacks   bool                  // what its calendars say is not known: the timer goes on with what it has
 	state   *job.GroupState       // nil: none
 	writing bool
 	dirty   bool
@@ -74,20 +75,23 @@ func (e GroupPut) apply(s *State) {
 	if g.entry != nil && g.entry.Revision >= e.Entry.Revision && e.Entry.Revision > 0 {
 		return
 	}
-	g.entry, g.gone, g.rule = e.Entry, false, e.Entry.Document.Rule()
-	if g.rule != nil && g.rule.Valid() != nil {
-		g.entry, g.rule = nil, nil // it was valid when it was stored; another version may read it otherwise
+	g.entry, g.gone = e.Entry, false
+	if r := e.Entry.Document.Rule(); r != nil && r.Valid() != nil {
+		g.entry = nil // it was valid when it was stored; another version may read it otherwise
 	}
+	s.adoptGroup(g)
 }
 
 func (e GroupDeleted) apply(s *State) {
 	g := s.group(e.Name)
-	g.entry, g.rule, g.gone = nil, nil, true
+	g.entry, g.gone = nil, true
+	s.adoptGroup(g)
 }
 
 func (e GroupUnreadable) apply(s *State) {
 	g := s.group(e.Name)
-	g.entry, g.rule, g.gone = nil, nil, false
+	g.entry, g.gone = nil, false
+	s.adoptGroup(g)
 }
 
 func (e GroupStatePut) apply(s *State) {
@@ -188,7 +192,7 @@ func (s *State) fire(g *group, now time.Time) *FireGroup {
 	}
 	a := &FireGroup{State: &state, Revision: g.entry.Revision}
 	if g.state == nil || !state.Created.Equal(g.entry.CreatedAt) {
-		if g.rule == nil && g.state == nil {
+		if g.lacks || g.rule == nil && g.state == nil {
 			return nil
 		}
 		rev := state.Revision
@@ -196,9 +200,9 @@ func (s *State) fire(g *group, now time.Time) *FireGroup {
 		return a
 	}
 	rule, until := state.Rule, now
-	edited := !sameRule(rule, g.rule)
+	next, at, edited := s.turn(g, &state, now)
 	if edited { // what was due before the edit is the old rule's
-		until = earliest(now, g.entry.UpdatedAt)
+		until = earliest(now, at)
 	}
 	if rule != nil && rule.Schedule == nil && rule.Valid() != nil {
 		rule = nil // another version may read it otherwise
@@ -206,25 +210,21 @@ func (s *State) fire(g *group, now time.Time) *FireGroup {
 	f := &firing{s: s, g: g, state: &state, now: now}
 	more := rule != nil && f.walk(rule, until)
 	if edited && !more {
-		state.At, state.Rule = latest(state.At, g.entry.UpdatedAt.UTC().Truncate(time.Second)), g.rule
+		state.At, state.Rule = latest(state.At, at.UTC().Truncate(time.Second)), next
 	}
 	a.Executions = f.list
-	if state.At.Equal(g.state.At) && !edited {
+	if state.At.Equal(g.state.At) && (!edited || more) {
 		if rule != nil && !state.Paused {
 			if next := rule.Next(state.At); !next.IsZero() {
 				g.look = next
 			}
 		}
+		if !edited && !at.IsZero() && (g.look.IsZero() || at.Before(g.look)) {
+			g.look = at
+		}
 		return nil
 	}
 	return a
-}
-
-func sameRule(a, b *job.Rule) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Timer == b.Timer && a.Timezone == b.Timezone && a.Start == b.Start && a.End == b.End && slices.Equal(a.Exclude, b.Exclude)
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -257,7 +257,8 @@ func (f *firing) walk(rule *job.Rule, until time.Time) (more bool) {
 	n := 0
 	for i := rule.Next(f.state.At); !i.IsZero() && !i.After(until); i = rule.Next(i) {
 		if f.state.Paused && f.state.PausedFor(i) {
-			break // told in one row when it is resumed
+			more = true // told in one row when it is resumed, before an edit that came after it counts
+			break
 		}
 		if n++; n > maxWalk || len(f.list) >= maxFired {
 			more = true

@@ -91,7 +91,7 @@ func (m *Master) newBackfill(r BackfillRequest) (*job.Backfill, error) {
 	now := m.Now().UTC().Truncate(time.Millisecond)
 	b := &job.Backfill{
 		Group: r.Task.Group, Name: r.Task.Name, From: r.From.UTC(), To: r.To.UTC(), Nodes: slices.Compact(slices.Sorted(slices.Values(r.Nodes))),
-		Params: r.Params, Parallel: max(r.Parallel, 1), Key: r.Key, Force: r.Force, By: r.By, CreatedAt: now, Rule: m.resolved(&entry.Task),
+		Params: r.Params, Parallel: max(r.Parallel, 1), Key: r.Key, Force: r.Force, By: r.By, CreatedAt: now, Rule: m.withCalendars(entry.Task.Rule()),
 	}
 	if b.Rule.Mode != job.Cycle {
 		return nil, job.Errorf(job.CodeInvalid, "task %s has no timer, so no instants to run", r.Task).WithHint("run it once with: rota run %s", r.Task)

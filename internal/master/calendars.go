@@ -25,7 +25,7 @@ func (m *Master) Calendars(context.Context) ([]CalendarView, error) {
 }
 
 func (v *view) calendarView(name string) CalendarView {
-	return CalendarView{CalendarEntry: *v.calendars[name], Tasks: v.state.Excluding(name)}
+	return CalendarView{CalendarEntry: *v.calendars[name], Tasks: v.state.Excluding(name), Groups: v.state.GroupsExcluding(name)}
 }
 
 // Calendar shows one calendar.
@@ -82,8 +82,8 @@ func (m *Master) SetCalendar(ctx context.Context, c job.Calendar, at int64, dry 
 			}
 		}
 		v := &CalendarView{CalendarEntry: e, Change: change}
-		m.view.with(func() { v.Tasks = m.view.state.Excluding(c.Name) })
-		if err := m.fits(&c, v.Tasks); err != nil {
+		m.view.with(func() { v.Tasks, v.Groups = m.view.state.Excluding(c.Name), m.view.state.GroupsExcluding(c.Name) })
+		if err := m.fits(&c, v.Tasks, v.Groups); err != nil {
 			return nil, err
 		}
 		if dry || change == Unchanged {
@@ -106,32 +106,41 @@ func (m *Master) SetCalendar(ctx context.Context, c job.Calendar, at int64, dry 
 	}
 }
 
-// fits tells of the tasks whose rules could not take what a calendar is to say.
-func (m *Master) fits(c *job.Calendar, tasks []job.TaskRef) error {
+// fits tells of the tasks and groups whose rules could not take what a calendar is to say.
+func (m *Master) fits(c *job.Calendar, tasks []job.TaskRef, groups []string) error {
 	var f job.Faults
 	m.view.with(func() {
-		for _, ref := range tasks {
-			e := m.view.tasks[ref]
-			if e == nil {
-				continue
-			}
-			r := e.Task.Rule()
+		check := func(what string, r *job.Rule) {
 			r.Resolve(func(name string) ([]string, bool) {
 				if name == c.Name {
 					return c.Ranges, true
 				}
-				if other := m.view.calendars[name]; other != nil {
-					return other.Calendar.Ranges, true
-				}
-				return nil, false
+				return m.view.ranges(name)
 			})
-			addFaults(&f, "task "+ref.String(), r.Valid())
+			addFaults(&f, what, r.Valid())
+		}
+		for _, ref := range tasks {
+			if e := m.view.tasks[ref]; e != nil {
+				check("task "+ref.String(), e.Task.Rule())
+			}
+		}
+		for _, name := range groups {
+			if e := m.view.groups[name]; e != nil && e.Document.Timer != "" {
+				check("group "+name, e.Document.Rule())
+			}
 		}
 	})
-	return f.Err("calendar " + c.Name + " does not fit the tasks that name it")
+	return f.Err("calendar " + c.Name + " does not fit what names it")
 }
 
-// DeleteCalendar removes a calendar that no task names.
+func (v *view) ranges(name string) ([]string, bool) {
+	if c := v.calendars[name]; c != nil {
+		return c.Calendar.Ranges, true
+	}
+	return nil, false
+}
+
+// DeleteCalendar removes a calendar that no task and no group names.
 func (m *Master) DeleteCalendar(ctx context.Context, name string) error {
 	if err := job.CheckName("calendar", name); err != nil {
 		return err
@@ -147,6 +156,15 @@ func (m *Master) DeleteCalendar(ctx context.Context, name string) error {
 			users = append(users, e.Ref().String())
 		}
 	}
+	groups, _, err := m.store().Groups().List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range groups {
+		if r := e.Document.Rule(); r != nil && slices.Contains(r.CalendarNames(), name) {
+			users = append(users, "group "+e.Document.Name)
+		}
+	}
 	if len(users) > 0 {
 		return job.Errorf(job.CodeConflict, "calendar %s is named by %s", name, someOf(users)).WithHint("take calendar:%s out of their exclude first", name)
 	}
@@ -160,8 +178,11 @@ func (m *Master) DeleteCalendar(ctx context.Context, name string) error {
 	return nil
 }
 
-// checkCalendars adds the calendars of a task that there are not, and what they make of its rule.
-func (m *Master) checkCalendars(ctx context.Context, f *job.Faults, path string, t *job.Task) {
+// checkCalendars adds the calendars of a rule that there are not, and what they make of it. The rule is resolved by it; it may be nil.
+func (m *Master) checkCalendars(ctx context.Context, f *job.Faults, path string, r *job.Rule) {
+	if r == nil {
+		return
+	}
 	known := func(name string) bool {
 		ok := false
 		m.view.with(func() { ok = m.view.calendars[name] != nil })
@@ -177,7 +198,7 @@ func (m *Master) checkCalendars(ctx context.Context, f *job.Faults, path string,
 		dot = "."
 	}
 	all := true
-	for i, text := range t.Exclude {
+	for i, text := range r.Exclude {
 		name, ok := job.CalendarRef(text)
 		if !ok || job.CheckName("calendar", name) != nil || known(name) {
 			continue
@@ -189,31 +210,23 @@ func (m *Master) checkCalendars(ctx context.Context, f *job.Faults, path string,
 	if !all {
 		return
 	}
-	if r := m.resolved(t); r.Calendars != nil {
+	if m.withCalendars(r).Calendars != nil {
 		addFaults(f, path, r.Valid())
 	}
 }
 
-// resolved is the rule of a task with what its calendars say now. It is not parsed.
-func (m *Master) resolved(t *job.Task) *job.Rule {
-	r := t.Rule()
-	m.view.with(func() {
-		r.Resolve(func(name string) ([]string, bool) {
-			if c := m.view.calendars[name]; c != nil {
-				return c.Calendar.Ranges, true
-			}
-			return nil, false
-		})
-	})
+// withCalendars gives a rule what its calendars say now, and returns it. It is not parsed.
+func (m *Master) withCalendars(r *job.Rule) *job.Rule {
+	m.view.with(func() { r.Resolve(m.view.ranges) })
 	return r
 }
 
-// expiring tells of the calendars that tasks name and that end soon.
+// expiring tells of the calendars that tasks or groups name and that end soon.
 func (v *view) expiring(now time.Time) (list []string) {
 	const soonEnough = 60 * 24 * time.Hour
 	for _, name := range v.state.Calendars() {
 		c := v.calendars[name]
-		if c == nil || c.Calendar.Through == "" || len(v.state.Excluding(name)) == 0 {
+		if c == nil || c.Calendar.Through == "" || len(v.state.Excluding(name))+len(v.state.GroupsExcluding(name)) == 0 {
 			continue
 		}
 		if end, err := time.Parse(time.DateOnly, c.Calendar.Through); err == nil && end.Sub(now) < soonEnough {

@@ -170,3 +170,111 @@ func TestClocksAreMeasured(t *testing.T) {
 		}
 	})
 }
+
+// The timer of a group names calendars as that of a task does: one that there is not is refused, the group follows a change, and the calendar stays
+// for as long as it is named.
+func TestGroupCalendars(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		docs := func(exclude ...string) job.Documents {
+			return job.Documents{
+				Groups: []job.Group{{Name: "etl", Timer: "*/10 * * * *", Exclude: exclude, Overlap: job.OverlapAllow}},
+				Tasks:  []job.Task{task("a", "", func(t *job.Task) { t.Group = "etl" })},
+			}
+		}
+		apply := func(exclude ...string) error {
+			_, err := m.ApplyDocuments(w.ctx, docs(exclude...), master.ApplyOptions{})
+			return err
+		}
+		set := func(ranges ...string) *master.CalendarView {
+			v, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: ranges}, -1, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		// tenth is the nth ten minutes since the beginning, without their end.
+		tenth := func(n time.Duration) string {
+			from := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(10 * n * time.Minute)
+			return from.Format("2006-01-02T15:04Z") + ".." + from.Add(10*time.Minute).Format("2006-01-02T15:04Z")
+		}
+		set(tenth(1), tenth(3))
+		if err := apply("calendar:holiday"); job.CodeOf(err) != job.CodeInvalid || !strings.Contains(err.Error(), "groups[0].exclude[0]: there is no calendar holiday; did you mean holidays?") {
+			t.Errorf("%v", err)
+		}
+		if err := apply("calendar:holidays"); err != nil {
+			t.Fatal(err)
+		}
+		tenths := func() (list []int) {
+			g, err := m.GroupOf(w.ctx, "etl")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range g.Next {
+				list = append(list, int(at.Sub(at.Truncate(24*time.Hour)).Minutes())/10)
+			}
+			return list
+		}
+		if got := tenths(); !slices.Equal(got, []int{2, 4, 5, 6, 7}) {
+			t.Errorf("next on %v", got)
+		}
+		due := func(want ...int) {
+			t.Helper()
+			var got []int
+			w.until("they have begun", func() bool {
+				list, err := m.ListExecutions(w.ctx, master.ExecutionFilter{Group: "etl"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = nil
+				for _, e := range list {
+					got = append(got, int(e.Instant.Sub(e.Instant.Truncate(24*time.Hour)).Minutes())/10)
+				}
+				slices.Sort(got)
+				return slices.Equal(got, want)
+			})
+		}
+		time.Sleep(time.Until(time.Date(2000, 1, 1, 0, 35, 0, 0, time.UTC)))
+		due(2)
+		if v := set(tenth(4)); !slices.Equal(v.Groups, []string{"etl"}) || len(v.Tasks) != 0 {
+			t.Errorf("%+v", v)
+		}
+		if got := tenths(); !slices.Equal(got, []int{5, 6, 7, 8, 9}) {
+			t.Errorf("next on %v", got)
+		}
+		m.end()
+		m = w.leader("m2")
+		time.Sleep(time.Until(time.Date(2000, 1, 1, 0, 55, 0, 0, time.UTC)))
+		due(2, 5)
+
+		if err := m.DeleteCalendar(w.ctx, "holidays"); !job.IsConflict(err) || !strings.Contains(err.Error(), "calendar holidays is named by group etl") {
+			t.Errorf("%v", err)
+		}
+		var many []string
+		for d := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC); len(many) < 4000; d = d.Add(48 * time.Hour) {
+			many = append(many, d.Format(time.DateOnly))
+		}
+		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "many", Ranges: many}, -1, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := apply("calendar:holidays", "calendar:many"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: many[:2000]}, -1, false); job.CodeOf(err) != job.CodeInvalid || !strings.Contains(err.Error(), "group etl") {
+			t.Errorf("%v", err)
+		}
+		// A pause before the leader has written anything of the timer is by the same rule.
+		if err := m.PauseGroup(w.ctx, "etl", "alice"); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := w.admin.GroupStates().Get(w.ctx, "etl"); err != nil || len(s.Rule.Calendars) != 2 {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if err := m.DeleteGroup(w.ctx, "etl", true); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.DeleteCalendar(w.ctx, "holidays"); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -28,7 +28,7 @@ func (m *Master) groupDocuments() *documents[job.Group] {
 }
 
 // checkGroups tells what is wrong with groups.
-func (m *Master) checkGroups(f *job.Faults, groups []job.Group) {
+func (m *Master) checkGroups(ctx context.Context, f *job.Faults, groups []job.Group) {
 	seen := map[string]int{}
 	for i := range groups {
 		g, at := &groups[i], fmt.Sprintf("groups[%d]", i)
@@ -38,6 +38,7 @@ func (m *Master) checkGroups(f *job.Faults, groups []job.Group) {
 		seen[g.Name] = i
 		addFaults(f, at, g.Valid())
 		addFaults(f, at, g.NeverFires(m.Now()))
+		m.checkCalendars(ctx, f, at, g.Rule())
 	}
 }
 
@@ -76,7 +77,7 @@ func (m *Master) applyGroups(ctx context.Context, list []job.Group, rev int64, d
 // groupFirings are the next instants of a group's timer; none while it is paused.
 func (m *Master) groupFirings(e *job.Entry[job.Group], state *job.GroupState) []time.Time {
 	r := e.Document.Rule()
-	if r == nil || r.Valid() != nil || state != nil && state.Paused {
+	if r == nil || m.withCalendars(r).Valid() != nil || state != nil && state.Paused {
 		return nil
 	}
 	var list []time.Time
@@ -237,7 +238,7 @@ func (m *Master) setGroupPaused(ctx context.Context, name string, paused bool, b
 				rev = s.Revision
 			}
 			s = &job.GroupState{
-				Group: name, Created: entry.CreatedAt, At: entry.CreatedAt.UTC().Truncate(time.Second), Rule: entry.Document.Rule(), Revision: rev,
+				Group: name, Created: entry.CreatedAt, At: entry.CreatedAt.UTC().Truncate(time.Second), Rule: m.withCalendars(entry.Document.Rule()), Revision: rev,
 			}
 		case err != nil:
 			return err

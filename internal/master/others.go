@@ -90,7 +90,7 @@ func (o *others) check(f *job.Faults, path string, ref job.TaskRef, follows bool
 		find := func(r job.TaskRef) *job.Task { return all[r] }
 		if follows {
 			addFaults(&found, at, t.NeverFires(o.m.Now()))
-			o.m.checkCalendars(o.ctx, &found, at, t)
+			o.m.checkCalendars(o.ctx, &found, at, t.Rule())
 		}
 		t.Dependencies(&found, at, find)
 		t.CheckStep(&found, at, find)

@@ -53,7 +53,7 @@ func (m *Master) applyDocuments(ctx context.Context, docs job.Documents, o Apply
 		seen[t.Ref()] = i
 		addFaults(&f, path, t.Valid())
 		addFaults(&f, path, t.NeverFires(now))
-		m.checkCalendars(ctx, &f, path, &t.Task)
+		m.checkCalendars(ctx, &f, path, t.Rule())
 		tasks[i] = t
 	}
 	all, err := m.willBe(ctx, tasks, docs.Templates)
@@ -62,7 +62,7 @@ func (m *Master) applyDocuments(ctx context.Context, docs job.Documents, o Apply
 	}
 	if len(f.Fields) == 0 {
 		checkDepends(&f, all, tasks, tasksPath)
-		m.checkGroups(&f, docs.Groups)
+		m.checkGroups(ctx, &f, docs.Groups)
 		checkSteps(&f, all, tasks, tasksPath)
 		checkPruned(&f, all, applied, o.Prune)
 	}
@@ -278,7 +278,7 @@ func (m *Master) applied(e, old *job.TaskEntry) Applied {
 
 // firings are the next instants of an entry; none while it is paused.
 func (m *Master) firings(e *job.TaskEntry, n int) []time.Time {
-	r := m.resolved(&e.Task)
+	r := m.withCalendars(e.Task.Rule())
 	if e.Paused || r.Mode != job.Cycle || r.Valid() != nil {
 		return nil
 	}
