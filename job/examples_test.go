@@ -54,6 +54,9 @@ func runExample(t *testing.T, task job.Task) {
 	for range 3 { // what they leave behind must not trouble the next run
 		cmd := exec.CommandContext(t.Context(), filled.Argv[0], filled.Argv[1:]...)
 		cmd.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "TMPDIR=" + temp}, filled.Env...)
+		if task.Name == "disk-space" {
+			cmd.Env = append(cmd.Env, "LIMIT=100") // how full this machine is says nothing of the example
+		}
 		cmd.Dir = "/"
 		cmd.WaitDelay = time.Second
 		out, err := cmd.CombinedOutput()

@@ -114,6 +114,9 @@ func (t *Task) Resolve(find func(name string) (*Template, bool)) (Task, error) {
 	}
 	overlay(&whole, t)
 	whole.Group, whole.Name, whole.Description = t.Group, t.Name, t.Description
+	if whole.Command.IsZero() && len(t.Args) == 0 {
+		whole.Args = nil // those of a template's command, which is not this task's
+	}
 	whole.appendArgs()
 	whole.Complete()
 	return whole, nil

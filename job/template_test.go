@@ -110,6 +110,11 @@ func TestTemplateFaults(t *testing.T) {
 			t.Errorf("%s\nfound %v\nwant  %s", c.file, err, c.want)
 		}
 	}
+	// The args of a template's command are none of a task that makes a request instead.
+	asks := "templates:\n  - name: a\n    command: [x]\n    args: [y]\ntasks:\n  - name: t\n    template: a\n    http: {url: 'https://e.org'}\n"
+	if _, err := job.ReadDocuments("f.yaml", []byte(asks)); err != nil {
+		t.Error(err)
+	}
 	// Templates that are elsewhere are where the task will be applied.
 	if _, err := job.ReadDocuments("f.yaml", []byte("tasks:\n  - name: t\n    template: elsewhere\n    timeout: 5m\n")); err != nil {
 		t.Error(err)

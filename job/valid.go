@@ -99,6 +99,11 @@ func (t *Task) checkTimer(f *Faults, prefix string) {
 }
 
 func (t *Task) checkCommand(f *Faults, prefix string) {
+	for i, arg := range t.Args {
+		at := fmt.Sprintf("%sargs[%d]", prefix, i)
+		checkText(f, at, arg, maxCommand-1)
+		checkValue(f, at, arg, false)
+	}
 	at := prefix + "command"
 	if len(t.Command.Argv) == 0 {
 		if strings.TrimSpace(t.Command.Line) == "" {

@@ -150,6 +150,8 @@ func TestWaysAreChecked(t *testing.T) {
 		{"http: {url: 'https://e.org'}\nuser: bob", "starts no process"},
 		{"http: {url: 'https://e.org'}\nstdin: x", "http.body"},
 		{"handler: h\nenv: {A: b}", "starts no process"},
+		{"http: {url: 'https://e.org'}\nargs: [a]", "args:"},
+		{"command: [x]\nargs: [a, '{{ nothing }}']", "args[1]:"},
 		{"handler: h\ninput: {a: '{{ nothing }}'}", "input.a:"},
 		{"command: x\ninput: 1", "it is for a handler"},
 		{"handler: h\nresult_from: stdout", "SetResult"},

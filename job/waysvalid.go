@@ -69,7 +69,7 @@ func (t *Task) without(f *Faults, prefix, way, stdinHint string, stdin bool) {
 		name, hint string
 		set        bool
 	}{
-		{"user", "leave it out", t.User != ""}, {"dir", "leave it out", t.Dir != ""}, {"env", "leave it out", len(t.Env) > 0},
+		{"args", "leave it out", len(t.Args) > 0}, {"user", "leave it out", t.User != ""}, {"dir", "leave it out", t.Dir != ""}, {"env", "leave it out", len(t.Env) > 0},
 		{"stdin", stdinHint, stdin && t.Stdin != ""},
 	} {
 		if p.set {
