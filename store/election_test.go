@@ -33,7 +33,7 @@ func over(l *Leadership) bool {
 	}
 }
 
-func TestStaleLeaderIsRefused(t *testing.T) { // ancestors 49, 50, 51; scenario 6
+func TestStaleLeaderIsRefused(t *testing.T) { // ancestors 44, 49, 50, 51; scenario 6
 	backends(t, func(t *testing.T, fx *fixture) {
 		ctx, s := t.Context(), fx.client()
 		first := campaign(t, s, "m1", 10*time.Second)

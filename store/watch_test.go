@@ -75,16 +75,16 @@ func TestWatchListsThenStreamsWithoutAGap(t *testing.T) { // ancestor 20
 		put1(t, s, "A", "0")
 		stop, stopped := context.WithCancel(ctx)
 		written := make(chan map[string]string)
-		go func() { // writes go on while the watch begins
+		go func() { // writes go on while the watch begins, each to a key of its own: what is missed is not made up for by the next
 			last := map[string]string{}
 			for i := 0; stop.Err() == nil; i++ {
-				k, v := fmt.Sprintf("K%d", i%7), fmt.Sprint(i)
+				k, v := fmt.Sprintf("K%d", i), fmt.Sprint(i)
 				put1(t, s, k, v)
 				last[k] = v
 			}
 			written <- last
 		}()
-		eventually(t, "writes", func() bool { return must(s.Config().Count(ctx)) == 8 })
+		eventually(t, "writes", func() bool { return must(s.Config().Count(ctx)) >= 8 })
 		m := follow(t, s.Config().Watch(ctx))
 		m.until("synced", func() bool { return m.synced > 0 && m.puts > 50 })
 		stopped()
@@ -94,7 +94,7 @@ func TestWatchListsThenStreamsWithoutAGap(t *testing.T) { // ancestor 20
 		if err := s.Config().Delete(ctx, 0, "", "A"); err != nil {
 			t.Fatal(err)
 		}
-		m.until("the deletion", func() bool { return len(m.has) == 7 })
+		m.until("the deletion", func() bool { return len(m.has) == len(want)-1 })
 		if m.synced != 1 {
 			t.Errorf("synced %d times", m.synced)
 		}
