@@ -7,10 +7,10 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help run build test race check fmt bench fuzz sim chaos soak deps clean
+.PHONY: help run build test race check fmt bench fuzz sim chaos soak cgroup2 deps clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
 
 build: ## build bin/rota
 	$(GO) build -trimpath -o $(BIN) ./cmd/rota
@@ -51,6 +51,9 @@ chaos: deps ## trouble for a real cluster in networks of its own, for SECONDS (3
 
 soak: ## a steady load on a real cluster for SECONDS (3600); what it holds must stay flat
 	ROTA_SOAK_SECONDS=$(or $(SECONDS),3600) $(GO) test -count=1 -v -timeout 24h -run 'TestSoak$$' ./test/soak
+
+cgroup2: ## the tests of control groups in an emulated machine that has nothing but version 2; root on Debian only
+	RELEASE=$(RELEASE) sh test/cgroup2.sh
 
 clean: ## remove what was built
 	rm -rf bin
