@@ -188,6 +188,7 @@ type backfillers struct {
 
 func newBackfillers(t *rapid.T) *backfillers {
 	p := &backfillers{t: t, w: newWorld(2), nodes: []job.NodeID{"n1", "n2", "n3"}, started: map[job.RunID]int{}}
+	p.w.sooner = func() bool { return uniform(t, 3) == 0 }
 	for _, id := range p.nodes {
 		p.w.putNode(&job.Node{ID: id, CreatedAt: p.w.now})
 		p.w.join(id, string(id)+".1")
@@ -268,11 +269,7 @@ func (p *backfillers) plan() {
 		}
 		done := w.do(a)
 		w.act("%s: %t", w.describe(a), done)
-		if done && uniform(p.t, 6) > 0 {
-			w.leader().Apply(engine.Done{Action: a})
-		} else {
-			w.leader().Apply(engine.Refused{Action: a})
-		}
+		w.answer(a, done && uniform(p.t, 6) > 0)
 	}
 }
 

@@ -157,6 +157,7 @@ func (s *State) configChanged(k configKey) {
 	}
 }
 
+// The watch may have told of a write, and of what followed it, before its answer came: what is known then is newer than the action.
 func (e Done) apply(s *State) {
 	switch a := e.Action.(type) {
 	case PutJob:
@@ -189,11 +190,11 @@ func (e Done) apply(s *State) {
 		s.started(a.Facts)
 		s.advancedExecution(a)
 	case FireGroup:
-		if g := s.groups[a.State.Group]; g != nil {
-			g.writing = true
-		}
+		s.fired(a.State)
 	case DropGroupState:
-		GroupStateDeleted{Name: a.State.Group}.apply(s)
+		if g := s.groups[a.State.Group]; g != nil && g.revision() == a.State.Revision {
+			GroupStateDeleted{Name: a.State.Group}.apply(s)
+		}
 	case DropBackfill:
 		if b := s.backfills[a.Backfill.ID]; b != nil && b.spec.Revision == a.Backfill.Revision {
 			delete(s.backfills, a.Backfill.ID)
@@ -202,14 +203,14 @@ func (e Done) apply(s *State) {
 		s.started(a.Facts)
 	case Release:
 		s.started(a.Facts)
-		WaitingDeleted{Task: a.Waiting.Ref(), Run: a.Waiting.Run}.apply(s)
+		s.waitsNoMore(a.Waiting)
 	case AdvanceWaiting:
 		s.started(a.Facts)
-		if t := s.tasks[a.Waiting.Ref()]; t != nil && t.requests[a.Waiting.Run] != nil {
-			t.requests[a.Waiting.Run] = a.Waiting
+		if s.isAsKnown(a.Waiting) {
+			s.tasks[a.Waiting.Ref()].requests[a.Waiting.Run] = a.Waiting
 		}
 	case FailWaiting:
-		WaitingDeleted{Task: a.Waiting.Ref(), Run: a.Waiting.Run}.apply(s)
+		s.waitsNoMore(a.Waiting)
 	case DropFacts:
 		s.dropped(a.Task)
 	case InitFloor:

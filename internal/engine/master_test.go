@@ -160,14 +160,23 @@ func (w *world) plan(n int) (actions []engine.Action, refused int) {
 			refusal = ": refused"
 		}
 		w.act("%s%s", w.describe(a), refusal)
-		if done {
-			w.leader().Apply(engine.Done{Action: a})
-		} else {
+		if w.answer(a, done); !done {
 			refused++
-			w.leader().Apply(engine.Refused{Action: a})
 		}
 	}
 	return actions, refused
+}
+
+// answer tells the leader what became of what it did. Its watch may have told it before.
+func (w *world) answer(a engine.Action, done bool) {
+	if w.sooner != nil && w.sooner() {
+		w.hearAll(w.masters[0])
+	}
+	if done {
+		w.leader().Apply(engine.Done{Action: a})
+	} else {
+		w.leader().Apply(engine.Refused{Action: a})
+	}
 }
 
 // drain takes what is in transit to history.

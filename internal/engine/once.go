@@ -448,7 +448,7 @@ func (s *State) arrivals() {
 func (s *State) started(facts []*job.Fact) {
 	for _, f := range facts {
 		t := s.task(f.Task)
-		if old := t.facts[f.Node]; old == nil || old.Revision == f.Revision {
+		if old := t.facts[f.Node]; old == nil && f.Revision == 0 || old != nil && old.Revision == f.Revision {
 			if t.facts == nil {
 				t.facts = map[job.NodeID]*job.Fact{}
 			}

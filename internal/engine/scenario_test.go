@@ -34,7 +34,7 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := play(t, string(want))
+			got := play(t, string(want), false)
 			switch {
 			case *rewrite:
 				if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
@@ -42,6 +42,9 @@ func TestScenarios(t *testing.T) {
 				}
 			case got != string(want):
 				t.Errorf("%s does otherwise; go test -rewrite shows how:\n%s", file, difference(string(want), got))
+			}
+			if sooner := play(t, got, true); sooner != got {
+				t.Errorf("%s does otherwise where the watch tells of a write before its answer comes:\n%s", file, difference(got, sooner))
 			}
 		})
 	}
@@ -58,9 +61,11 @@ func difference(want, got string) string {
 	return fmt.Sprintf("want %d lines, got %d", len(a), len(b))
 }
 
-// play runs a file and gives it with what happened.
-func play(t *testing.T, text string) string {
+// play runs a file and gives it with what happened. Where the watch tells of the leader's writes sooner than their answers come, the
+// same should happen.
+func play(t *testing.T, text string, sooner bool) string {
 	s := &scenario{t: t, w: newWorld(1)}
+	s.w.sooner = func() bool { return sooner }
 	var out bytes.Buffer
 	var block []string
 	inOutput := false

@@ -61,6 +61,19 @@ func (e WaitingPut) apply(s *State) {
 	s.stir(t)
 }
 
+// isAsKnown tells whether a request waits in the version that an action was planned on.
+func (s *State) isAsKnown(w *job.Waiting) bool {
+	t := s.tasks[w.Ref()]
+	return t != nil && t.requests[w.Run] != nil && t.requests[w.Run].Revision == w.Revision
+}
+
+// waitsNoMore forgets a request that an action has ended.
+func (s *State) waitsNoMore(w *job.Waiting) {
+	if s.isAsKnown(w) {
+		WaitingDeleted{Task: w.Ref(), Run: w.Run}.apply(s)
+	}
+}
+
 func (e WaitingDeleted) apply(s *State) {
 	t := s.tasks[e.Task]
 	if t == nil || t.requests[e.Run] == nil {

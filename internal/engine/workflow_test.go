@@ -96,6 +96,7 @@ type flowers struct {
 func newFlowers(t *rapid.T, bug string) *flowers {
 	p := &flowers{t: t, w: newWorld(2), bug: bug, nodes: []job.NodeID{"n1", "n2", "n3"}, started: map[job.RunID]int{}}
 	p.w.flows.forgets, p.w.flows.oldTasks = bug == "forgets", bug == "history"
+	p.w.sooner = func() bool { return p.n(3) == 0 }
 	for _, id := range p.nodes {
 		p.w.putNode(&job.Node{ID: id, CreatedAt: p.w.now})
 		p.w.join(id, string(id)+".1")
@@ -256,11 +257,7 @@ func (p *flowers) plan() {
 		p.bend(a)
 		done := w.do(a)
 		w.act("%s: %t", w.describe(a), done)
-		if done && p.n(6) > 0 {
-			w.leader().Apply(engine.Done{Action: a})
-		} else {
-			w.leader().Apply(engine.Refused{Action: a})
-		}
+		w.answer(a, done && p.n(6) > 0)
 	}
 }
 

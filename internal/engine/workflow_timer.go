@@ -19,7 +19,7 @@ type group struct {
 	rule    *job.Rule             // of the entry, with what its calendars say now
 	lacks   bool                  // what its calendars say is not known: the timer goes on with what it has
 	state   *job.GroupState       // nil: none
-	writing bool
+	writing bool                  // the answer to our last write has come, but the watch has not told of it yet
 	dirty   bool
 	look    time.Time
 }
@@ -106,6 +106,21 @@ func (e GroupStatePut) apply(s *State) {
 func (e GroupStateDeleted) apply(s *State) {
 	g := s.group(e.Name)
 	g.state, g.writing = nil, false
+}
+
+// fired notes that the watch will tell of a write, where it has not done so before the answer came.
+func (s *State) fired(written *job.GroupState) {
+	if g := s.groups[written.Group]; g != nil && g.revision() == written.Revision {
+		g.writing = true
+	}
+}
+
+// revision is that of the state, 0 where there is none.
+func (g *group) revision() int64 {
+	if g.state == nil {
+		return 0
+	}
+	return g.state.Revision
 }
 
 // PlanExecution makes an execution of a group as it is now, with its defaults; who begins it, and why, is not said in it yet. The error

@@ -40,6 +40,7 @@ type world struct {
 	people  *engine.State // what the master knows that people ask: the calendars
 	bug     bug           // planted on purpose
 	twice   bool          // watches tell everything twice
+	sooner  func() bool   // whether a watch tells of a leader's write before its answer comes; nil: never
 	checks  checks        // what properties look at; see check_test.go
 
 	ever    []job.TaskRef
