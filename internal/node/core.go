@@ -20,10 +20,13 @@ type core struct {
 	queue  map[string][]turn  // by job: what waits for a place, in order
 	killed map[job.RunID]kill // kills that came before their run did
 	walked map[string]time.Time
-	held   []string // jobs whose next run waits because the node is full, in the order in which they came to wait
+	gone   map[string][]grave // by job: what is remembered of those that are not there any more
+	held   []string           // jobs whose next run waits because the node is full, in the order in which they came to wait
 
-	synced   bool     // the clock has all jobs that there are
-	doubtful []string // jobs that may have to be forgotten then
+	goneCount, goneBytes int
+
+	synced   bool                // the clock has all jobs that there are
+	doubtful map[string]*job.Job // jobs that may have to be forgotten then, as they were
 
 	stopping bool
 	claiming int  // claims that are asked for and not answered yet
@@ -46,10 +49,12 @@ const (
 )
 
 func newCore(a *Agent) *core {
-	return &core{
+	c := &core{
 		a: a, clock: newClock(), runs: map[job.RunID]*run{}, alive: map[string][]*run{}, queue: map[string][]turn{},
-		killed: map[job.RunID]kill{}, walked: map[string]time.Time{},
+		killed: map[job.RunID]kill{}, walked: map[string]time.Time{}, gone: map[string][]grave{}, doubtful: map[string]*job.Job{},
 	}
+	c.unearth()
+	return c
 }
 
 // run is the core's life: until ctx ends, and then until nothing runs any more. It begins when the node has joined: before
@@ -255,10 +260,10 @@ func (c *core) jobEvent(e store.Event[job.Job]) {
 		c.a.Logger.Error("a job can't be read and is left alone", "key", e.Key, "error", e.Err)
 	case store.Synced:
 		c.synced = true
-		for _, hash := range c.doubtful {
-			c.forget(hash)
+		for hash, was := range c.doubtful {
+			c.forget(hash, was)
 		}
-		c.doubtful = nil
+		clear(c.doubtful)
 	}
 }
 
@@ -266,6 +271,13 @@ func (c *core) putJob(j *job.Job) {
 	j = c.a.booted(j)
 	cursor := c.a.spool.cursor(j.Hash)
 	c.hear(j, cursor)
+	switch e := c.clock.entries[j.Hash]; {
+	case e == nil:
+		cursor = c.recall(j, cursor)
+	case len(j.Past) == 0 && !j.Rules.Same(e.job.Rules): // no edit: it was deleted and made again, and we did not hear of it
+		c.bury(e.job)
+		c.recall(j, time.Time{})
+	}
 	if cursor.IsZero() {
 		cursor = j.Since
 	}
@@ -280,30 +292,39 @@ func (c *core) putJob(j *job.Job) {
 }
 
 func (c *core) dropJob(hash string) {
+	var was *job.Job
+	if e := c.clock.entries[hash]; e != nil {
+		was = e.job
+	}
 	c.clock.remove(hash)
 	delete(c.walked, hash)
 	c.callOff(hash, deletedReason, true)
-	c.forget(hash)
+	c.forget(hash, was)
 }
 
 const deletedReason = "the task was deleted, or moved, before its turn came"
 
-// forget drops the cursor of a job that the clock does not have any more. If the task comes back it counts from then.
-func (c *core) forget(hash string) {
+// forget drops the cursor of a job that the clock does not have any more, and remembers for a while how far it came. If the task comes
+// back it counts from then, but for what has been dealt with by then. was is the job as it was last, nil where nobody knows.
+func (c *core) forget(hash string, was *job.Job) {
 	if c.clock.entries[hash] != nil {
 		return
 	}
 	if !c.synced { // its run, which an earlier life began, ended before we heard what jobs there are
-		c.doubtful = append(c.doubtful, hash)
+		c.doubtful[hash] = was
 		return
+	}
+	if was != nil {
+		c.bury(was)
 	}
 	if err := c.a.spool.forget(hash); err != nil {
 		c.a.Logger.Error("the spool's disk refuses to forget a job", "job", hash, "error", err)
 	}
 }
 
-// keepCursors notes how far the clock came with the jobs whose instants other nodes ran, and forgets old kills.
+// keepCursors notes how far the clock came with the jobs whose instants other nodes ran, and forgets old kills and jobs that went long ago.
 func (c *core) keepCursors() {
+	c.clearGraves(c.a.Now().Add(-keepGone))
 	if len(c.walked) > 0 {
 		if err := c.a.spool.advance(c.walked); err != nil {
 			c.a.Logger.Error("the spool's disk refuses the cursors", "error", err)

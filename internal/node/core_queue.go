@@ -41,7 +41,7 @@ func (c *core) admit(r *run) {
 		switch e := c.clock.entries[j.Hash]; {
 		case e == nil:
 			c.told(r, job.Skipped, deletedReason)
-			c.forget(j.Hash)
+			c.forget(j.Hash, j)
 			return
 		case e.job.Pause:
 			c.told(r, job.Skipped, "the task was paused before its turn came")
@@ -157,7 +157,7 @@ func (c *core) ended(r *run) {
 	c.pumpHeld()
 	c.pump(hash)
 	if r.dispatch == nil {
-		c.forget(hash) // if the job went while it ran
+		c.forget(hash, r.job) // if the job went while it ran
 	}
 }
 

@@ -17,11 +17,12 @@ type book struct {
 
 	mu       sync.Mutex
 	versions map[job.TaskRef][]*job.TaskEntry // in their order; nil: it was deleted
+	taken    map[job.TaskRef][]time.Time      // when each of them was
 	records  int
 }
 
 func newBook(w *world, ctx context.Context) *book {
-	b := &book{w: w, versions: map[job.TaskRef][]*job.TaskEntry{}}
+	b := &book{w: w, versions: map[job.TaskRef][]*job.TaskEntry{}, taken: map[job.TaskRef][]time.Time{}}
 	events := w.admin.Tasks().Watch(ctx).Events()
 	w.wg.Go(func() {
 		for batch := range events {
@@ -39,12 +40,12 @@ func (b *book) take(e store.Event[job.TaskEntry]) {
 	switch e.Type {
 	case store.Put:
 		ref := e.Value.Ref()
-		b.versions[ref] = append(b.versions[ref], e.Value)
+		b.versions[ref], b.taken[ref] = append(b.versions[ref], e.Value), append(b.taken[ref], time.Now())
 		b.w.note("", "wrote %s: generation %d, kind %s, %q, paused %v, since %s", ref.Name, e.Value.Generation, e.Value.Task.Kind, e.Value.Task.Timer, e.Value.Paused, clockTime(e.Value.Since))
 	case store.Delete:
 		if parts, err := b.w.admin.Tasks().Parts(e.Key); err == nil {
 			ref := job.Ref(parts[0], parts[1])
-			b.versions[ref] = append(b.versions[ref], nil)
+			b.versions[ref], b.taken[ref] = append(b.versions[ref], nil), append(b.taken[ref], time.Now())
 			b.w.note("", "wrote %s: it is deleted", ref.Name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -29,6 +30,8 @@ const (
 	lostInserts bug = "acknowledge before it is kept" // some batches that history has taken are not there
 	twice       bug = "record an instant twice"       // some records come into history under another id too
 	deafAgent   bug = "stop with etcd"                // an agent starts nothing while it is cut off
+	deafPause   bug = "go on through a pause"         // a pause does not reach the nodes, although it seems to
+	ghosts      bug = "leave a deleted task's jobs"   // they are not deleted, although they seem to be
 )
 
 // bugs are the promises that each of them breaks. Being found means that one of these is: a scenario that fails for another
@@ -38,6 +41,7 @@ var bugs = map[bug][]string{
 	noClaim: {"Once"}, noFloor: {"Once"}, noLock: {"Exclusive"}, noTie: {"Exclusive"}, noUnlock: {"Accounted", rest},
 	noSpool: {"Kept", "Accounted"}, noAdoption: {"Kept"}, staleJob: {"Accounted"}, lostRecords: {"Kept", "Accounted"},
 	lostInserts: {"Kept", "Accounted"}, twice: {"Accounted"}, deafAgent: {"Independent"},
+	deafPause: {still}, ghosts: {still},
 }
 
 // planted is a bug in a world; an empty one is none.
@@ -78,6 +82,10 @@ func (p *planted) etcd(m *store.Memory) {
 			p.seen[key] = true
 			return again && !deletion && below(key, "jobs/")
 		}})
+	case deafPause:
+		m.Tamper(&store.Tampering{Drop: func(_, key string, deletion bool) bool { return !deletion && below(key, "jobs/") && p.w.pausedJob(key) }})
+	case ghosts:
+		m.Tamper(&store.Tampering{Drop: func(_, key string, deletion bool) bool { return deletion && below(key, "jobs/") }})
 	case lostRecords:
 		m.Tamper(&store.Tampering{Drop: func(_, key string, deletion bool) bool {
 			return !deletion && below(key, "records/") && p.w.d.chance(0.03, "lose", key)
@@ -151,4 +159,11 @@ func (r dependent) Start(ctx context.Context, e job.Exec) (job.Execution, error)
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// pausedJob tells whether a key is that of a job whose task is paused.
+func (w *world) pausedJob(key string) bool {
+	return slices.ContainsFunc(w.tasks.paused(), func(ref job.TaskRef) bool {
+		return slices.ContainsFunc(w.sc.nodes, func(n job.NodeID) bool { return strings.HasSuffix(key, "/"+job.JobHash(ref, n)) })
+	})
 }

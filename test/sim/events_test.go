@@ -35,10 +35,12 @@ func (w *world) happen(e event) {
 	}
 	w.note("****", "%s", e.String())
 	from := time.Now()
-	w.act(e, func(f func(on int)) {
-		f(1)
-		wait(w.ctx, e.long)
-		f(-1)
+	w.said.during(e, func() {
+		w.act(e, func(f func(on int)) {
+			f(1)
+			wait(w.ctx, e.long)
+			f(-1)
+		})
 	})
 	if m := w.machine(e.who); m != nil && (e.what == "clock" || e.what == "pause-agent") {
 		m.trouble(from, time.Now().Add(max(e.by, 0))) // what is due until then has been dealt with
@@ -135,6 +137,7 @@ func (w *world) people(e event) {
 			_, err := m.Pause(ctx, ref, "people")
 			return err
 		})
+		w.acked("pause", ref, err)
 		wait(w.ctx, e.long)
 		resumed := w.ask("resume", func(ctx context.Context, m *master.Master) error {
 			_, err := m.Resume(ctx, ref, "people")
@@ -143,6 +146,7 @@ func (w *world) people(e event) {
 		w.answered("resume", e.who, resumed)
 	case "delete":
 		err = w.ask(e.what, func(ctx context.Context, m *master.Master) error { return m.Delete(ctx, ref, 0) })
+		w.acked("delete", ref, err)
 		wait(w.ctx, e.long)
 		spec, _ := w.specs.Load(e.who)
 		again := w.ask("apply", func(ctx context.Context, m *master.Master) error {
@@ -170,6 +174,13 @@ func (w *world) answered(what, who string, err error) {
 		w.note("****", "%s %s: %v", what, who, err)
 	} else {
 		w.note("****", "%s %s: done", what, who)
+	}
+}
+
+// acked notes that people were told that something was done.
+func (w *world) acked(what string, ref job.TaskRef, err error) {
+	if err == nil {
+		w.said.ack(what, ref)
 	}
 }
 

@@ -119,7 +119,7 @@ func (o *observer) started(x *execution) *started {
 	if x.note.Dispatch != nil {
 		j = x.note.Dispatch.Job
 	}
-	again := m.forgetful() || j != nil && o.w.tasks.deleted(job.Ref(j.Group, j.Name))
+	again := m.forgetful()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if j == nil {
@@ -129,7 +129,7 @@ func (o *observer) started(x *execution) *started {
 	s.task, s.kind = job.Ref(j.Group, j.Name), j.Kind
 	about := []string{string(s.run)[:8], s.task.Name}
 	o.line(string(m.id), "begins %s", s)
-	// What only the node knew of may come again: guarantees.md says of which tasks that were made again.
+	// What only the node knew of may come again where its disk did not take it.
 	again = again && s.kind == job.KindCommon && !s.asked
 	for _, before := range o.byRun[s.run] {
 		switch {

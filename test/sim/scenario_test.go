@@ -68,6 +68,8 @@ func draw(seed uint64) *scenario {
 				t.Overlap = "skip"
 			}
 		}
+	} else if d.chance(0.3, "words") { // people who change their minds, and masters that are well
+		what = wordWhats
 	}
 	for i := range 3 + d.n(14, "events") {
 		s.events = append(s.events, s.drawEvent(i, what))
@@ -137,6 +139,8 @@ var whats = strings.Fields(`
 
 var lockWhats = strings.Fields(`pause-agent pause-agent pause-agent kill-agent kill-agent leave-agent crash-machine cut cut lost-answers late-requests slow
 	kill-master no-etcd run`)
+
+var wordWhats = strings.Fields(`pause-task pause-task pause-task pause-task delete delete delete delete delete delete edit run kill-agent pause-agent cut clock compact`)
 
 func (s *scenario) drawEvent(i int, whats []string) event {
 	d := dice(s.seed).of("event", i)

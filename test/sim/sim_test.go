@@ -94,7 +94,7 @@ func (s *tally) String() string {
 }
 
 // mustFind is how many scenarios each bug may take until it is found.
-const mustFind = 30
+const mustFind = 60
 
 // TestDeliberateBugs shows that the simulator sees.
 func TestDeliberateBugs(t *testing.T) {

@@ -27,6 +27,7 @@ func (w *world) judge() {
 	}
 	w.kept(recs)
 	w.independent()
+	w.stillness()
 	w.rested()
 }
 

@@ -32,6 +32,7 @@ type world struct {
 	away    away
 	seen    *observer
 	tasks   *book
+	said    said
 	folders atomic.Int64
 
 	machines []*machine
