@@ -358,10 +358,14 @@ func (m *Memory) compact(rev int64) error {
 	}
 	m.compacted = rev
 	n, _ := slices.BinarySearchFunc(m.log, rev+1, func(c commit, rev int64) int { return cmp.Compare(c.rev, rev) })
+	changed := map[string]struct{}{} // once each: one that changes all the time has as many versions
 	for _, c := range m.log[:n] {
 		for i := range c.changes {
-			m.index.trim(c.changes[i].kv.key, rev)
+			changed[c.changes[i].kv.key] = struct{}{}
 		}
+	}
+	for key := range changed {
+		m.index.trim(key, rev)
 	}
 	m.log = slices.Clone(m.log[n:])
 	return nil

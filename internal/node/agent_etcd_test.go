@@ -274,7 +274,7 @@ func TestUnreadableDocuments(t *testing.T) {
 	})
 }
 
-// A day in virtual time, with jobs of every kind: nothing piles up.
+// Six hours in virtual time under much work, with jobs of every kind: nothing piles up.
 func TestSoak(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a := w.prepare("n1", "")

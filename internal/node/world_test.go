@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -81,7 +82,7 @@ func (w *world) prepare(id job.NodeID, dir string, change ...func(*Options)) *li
 		dir = w.TempDir()
 	}
 	w.lives++
-	l := &life{w: w, runner: &doubleRunner{}, client: string(id) + "#" + string(rune('0'+w.lives%10)), done: make(chan struct{})}
+	l := &life{w: w, runner: &doubleRunner{}, client: fmt.Sprint(id, "#", w.lives), done: make(chan struct{})}
 	segment := func(path string) (SpoolFile, error) {
 		f, err := createSegment(path)
 		return unsynced{f}, err

@@ -11,5 +11,5 @@ const oneOffReason = `A run that is asked for costs more than its target. By the
 reaping the process 35 %, etcd (apply, raft, its log) 20 %, decoding what the watches of node and master tell 12 %, history 11 %, asking
 5 %, the spool 4 %, garbage collection and the rest 13 %. HTTP and its JSON come on top: about 150 µs a run.`
 
-const burstReason = `Instants that are due together start a little later than the bare loop ends as many, because each has its beginning on disk before
+const burstReason = `Instants that are due together start a little later than the bare loop ends as many, because each has its beginning written (not yet synced) before
 it starts, and records are handed over and taken in meanwhile, on the same processors.`

@@ -51,7 +51,8 @@ func start(t *testing.T, args ...string) *cluster {
 	}
 	url, peer, data := "http://"+port.Must(t), "http://"+port.Must(t), t.TempDir()
 	add("etcd", etcdBin, data, url, "--name", "e1", "--data-dir", data, "--listen-client-urls", url, "--advertise-client-urls", url,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "e1="+peer, "--log-level", "error")
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "e1="+peer, "--log-level", "error",
+		"--auto-compaction-mode", "periodic", "--auto-compaction-retention", "1m") // as docs/high-availability.md says
 	api, masterData := port.Must(t), t.TempDir()
 	add("master", rotaBin, masterData, "http://"+api, append([]string{"master", "--name", "m1", "--data", masterData, "--etcd", url, "--listen", api}, args...)...)
 	for _, name := range []string{"n1", "n2"} {
