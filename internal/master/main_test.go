@@ -145,6 +145,7 @@ type faulty struct {
 	job.History
 	mu   sync.Mutex
 	hook func(op string, after bool) error
+	sent map[string]bool // the deliveries that it keeps as sent
 }
 
 // set has hook called before and after each operation; what it returns becomes the error.

@@ -140,7 +140,12 @@ func (p *Process) Stop() {
 		}
 	case <-time.After(time.Minute):
 		p.t.Errorf("%s did not stop", p.Name)
-		p.Kill()
+		p.Signal(syscall.SIGQUIT) // its log says what it waits for
+		select {
+		case <-p.done:
+		case <-time.After(10 * time.Second):
+			p.Kill()
+		}
 	}
 }
 
