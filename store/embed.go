@@ -16,7 +16,6 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
 	"google.golang.org/grpc"
@@ -98,7 +97,7 @@ func Embed(ctx context.Context, o EmbedOptions) (srv *Server, err error) {
 		return nil, startFault(o.Dir, err)
 	}
 	es := srv.etcd.Server
-	client := v3client.New(es)
+	client := newLocalClient(es)
 	if err := srv.serves(ctx, &o, client); err != nil {
 		_ = client.Close()
 		srv.etcd.Close()
