@@ -58,7 +58,7 @@ func ReadFiles(paths []string) (Documents, error) {
 // refused.
 func ReadSources(sources []Source, now time.Time) (Documents, error) {
 	r := &fileReader{now: now}
-	var seen []string
+	seen := map[string]bool{}
 	for _, s := range sources {
 		if s.Text != nil {
 			r.read(s.Path, s.Text)
@@ -69,10 +69,10 @@ func ReadSources(sources []Source, now time.Time) (Documents, error) {
 			r.fail(s.Path, err)
 		}
 		for _, file := range files {
-			if slices.Contains(seen, file) {
+			if seen[file] {
 				continue
 			}
-			seen = append(seen, file)
+			seen[file] = true
 			data, err := readLimited(file)
 			if err != nil {
 				r.fail(file, err)
@@ -144,6 +144,8 @@ type fileReader struct {
 	seen   map[string]string // where each thing stands
 	now    time.Time         // timers must fire after it; zero: whenever
 	parts  []unresolved      // the tasks that name templates
+	// unplaced: what is read has no lines that somebody has seen, and its place is the path.
+	unplaced bool
 }
 
 // unresolved is a task whose rest is in templates.
@@ -388,6 +390,9 @@ func covers(a, b string) bool {
 func (r *fileReader) twice(d *decoder, path, sort, name, hint string) {
 	at := d.locate(FieldError{Path: strings.TrimPrefix(path+".name", ".")})
 	where := strings.TrimSuffix(FieldError{File: at.File, Line: at.Line, Column: at.Column}.String(), ": ")
+	if r.unplaced {
+		where = path
+	}
 	if r.seen == nil {
 		r.seen = map[string]string{}
 	}

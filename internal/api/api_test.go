@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -228,14 +229,43 @@ func TestApply(t *testing.T) {
 		{"a fault in a list", "", `[{"name":"a","command":"true"},{"name":"b","command":"true","tiemr":"x"}]`, "application/json", 422, `"path":"[1]`},
 		{"twice in a list", "", `[{"name":"a","command":"true"},{"name":"a","command":"true"}]`, "application/json", 422, "second time"},
 		{"no list", "", `{"a":1}`, "application/json", 422, `unknown field \"a\"`},
-		{"no list nor object", "", `7`, "application/json", 422, "no list of tasks"},
+		{"no list nor object", "", `7`, "application/json", 422, "neither a list of tasks"},
 		{"an object", "", `{"templates":[{"name":"t","command":"true"}],"tasks":[{"name":"x","template":"t"}]}`, "application/json", 200, `"kind":"template","name":"t","change":"created"`},
+		{"a list twice", "", `{"tasks":[],"tasks":[]}`, "application/json", 422, `"path":"tasks","message":"it stands here a second time"`},
+		{"no list of an object", "", `{"tasks":{"a":1}}`, "application/json", 422, "found object, want a list"},
+		{"a task alone", "", `{"name":"alone","command":"true"}`, "application/json", 200, `"task":"default/alone"`},
+		{"half an object", "", `{"tasks":[{"name":"a","command":"true"}]`, "application/json", 422, "EOF"},
+		{"a fault in an object", "", `{"tasks":[{"name":"a","command":"true"},{"name":"b","command":"true","tiemr":"x"}]}`, "application/json", 422, `"path":"tasks[1].tiemr"`},
 		{"a status", "", `[{"name":"a","command":"true","paused":true}]`, "application/json", 422, "paused"},
 	} {
 		status, _, body := f.do("POST", "/api/v1/apply"+c.query, c.body, "Content-Type", c.kind)
 		if status != c.status || !strings.Contains(body, c.want) {
 			t.Errorf("%s: %d %s\nwant %d and %s", c.name, status, body, c.status, c.want)
 		}
+	}
+}
+
+// A folder of thousands of tasks is one request, whatever a single file may have.
+func TestApplyOfManyTasks(t *testing.T) {
+	t.Parallel()
+	f := serve(t)
+	const n = 12_000
+	tasks := make([]string, n)
+	for i := range tasks {
+		tasks[i] = fmt.Sprintf(`{"name":"t%d","command":"true","description":%q}`, i, strings.Repeat("d", 400))
+	}
+	body := `{"tasks":[` + strings.Join(tasks, ",") + `]}`
+	if len(body) <= 4<<20 {
+		t.Fatalf("%d bytes are not many", len(body))
+	}
+	status, _, answer := f.do("POST", "/api/v1/apply", body, "Content-Type", "application/json")
+	if status != 200 || strings.Count(answer, `"change":"created"`) != n {
+		t.Errorf("%d, %d created: %.300s", status, strings.Count(answer, `"change":"created"`), answer)
+	}
+	tasks[n-1] = `{"name":"t0","command":"true"}`
+	status, _, answer = f.do("POST", "/api/v1/apply", `{"tasks":[`+strings.Join(tasks, ",")+`]}`, "Content-Type", "application/json")
+	if status != 422 || !strings.Contains(answer, `a second time; the first is at tasks[0]`) {
+		t.Errorf("%d: %.300s", status, answer)
 	}
 }
 

@@ -94,8 +94,14 @@ func TestNotReady(t *testing.T) {
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	f := serve(t)
-	if status, _, body := f.do("POST", "/api/v1/apply", strings.Repeat(" ", 4<<20+1), "Content-Type", "application/json"); status != 413 || !strings.Contains(body, "4194304") {
-		t.Errorf("a body too large: %d %s", status, body)
+	for _, c := range []struct {
+		method, path string
+		most         int
+	}{{"PUT", "/api/v1/tasks/default/x", 4 << 20}, {"POST", "/api/v1/apply", 64 << 20}} {
+		want := fmt.Sprintf("more than %d bytes", c.most)
+		if status, _, body := f.do(c.method, c.path, strings.Repeat(" ", c.most+1), "Content-Type", "application/json"); status != 413 || !strings.Contains(body, want) {
+			t.Errorf("%s: a body too large: %d %s", c.path, status, body)
+		}
 	}
 	if status, _, _ := f.do("GET", "/api/v1/tasks", "", "X-Large", strings.Repeat("x", 80<<10)); status != 431 {
 		t.Errorf("a header too large: %d", status)

@@ -128,7 +128,7 @@ func (s *server) transform(ctx huma.Context, _ string, v any) (any, error) {
 		Request: requestID(ctx.Context()),
 	}
 	if p.Status == http.StatusRequestEntityTooLarge {
-		p.Detail, p.Hint = fmt.Sprintf("the body has more than %d bytes", maxBody), "send it in parts"
+		p.Detail, p.Hint = fmt.Sprintf("the body has more than %d bytes", ctx.Operation().MaxBodyBytes-1), "send it in parts"
 	}
 	for _, e := range m.Errors {
 		if e == nil {

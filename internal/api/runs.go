@@ -53,7 +53,7 @@ func (s *server) runRoutes(a huma.API) {
 			return &answer[[]client.RunView]{list(runs)}, err
 		})
 	handle(s, a, route{http.MethodGet, "/runs/{run}", "get-run", "Tell where a run stands", RoleViewer}, s.runState,
-		func(op *huma.Operation) { op.Middlewares = huma.Middlewares{patient} })
+		func(op *huma.Operation) { op.Middlewares = huma.Middlewares{patient(longestWait)} })
 	handle(s, a, route{http.MethodPost, "/runs/{run}/kill", "kill-run", "End a run", RoleOperator},
 		func(ctx context.Context, in *RunPath) (*nothing, error) {
 			return nil, s.master.Kill(ctx, job.RunID(in.Run), principal(ctx).Name)
@@ -61,11 +61,13 @@ func (s *server) runRoutes(a huma.API) {
 }
 
 // patient lets an answer come later than others.
-func patient(ctx huma.Context, next func(huma.Context)) {
-	_, w := humago.Unwrap(ctx)
-	// Where there is no deadline to set, there is none to pass.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(longestWait + writeTimeout))
-	next(ctx)
+func patient(longest time.Duration) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		_, w := humago.Unwrap(ctx)
+		// Where there is no deadline to set, there is none to pass.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(longest + writeTimeout))
+		next(ctx)
+	}
 }
 
 func (s *server) run(ctx context.Context, in *runInput) (*answer[client.RunAnswer], error) {

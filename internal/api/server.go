@@ -23,9 +23,12 @@ import (
 // Bounds of what a request may take.
 const (
 	maxBody      = 4 << 20
+	maxApply     = 64 << 20 // of an editor's documents: some 200,000 tasks
 	maxHeader    = 64 << 10
 	readHeader   = 10 * time.Second
 	readBody     = 30 * time.Second
+	readApply    = 2 * time.Minute
+	longestApply = 10 * time.Minute
 	writeTimeout = time.Minute // streams and long polls set their own
 	idleTimeout  = 2 * time.Minute
 )
@@ -56,6 +59,8 @@ type server struct {
 	external  string // where people reach it; empty: where it is asked
 	pingers   buckets
 	spec      []byte // the OpenAPI document
+
+	largeApply chan struct{} // capacity 1: taken while what is large is applied
 }
 
 //go:embed index.html
@@ -64,7 +69,7 @@ var indexPage []byte
 // New makes the handler of the API. Streams and long polls end with the context of their request: the server that
 // uses the handler must end it when it stops, see [NewServer].
 func New(o Options) http.Handler {
-	s := &server{master: o.Master, tokens: o.Tokens, log: o.Logger, version: o.Version, heartbeat: o.Heartbeat, external: o.ExternalURL}
+	s := &server{master: o.Master, tokens: o.Tokens, log: o.Logger, version: o.Version, heartbeat: o.Heartbeat, external: o.ExternalURL, largeApply: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

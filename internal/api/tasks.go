@@ -3,9 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"reflect"
@@ -48,7 +45,10 @@ func (s *server) taskRoutes(a huma.API) {
 	text := &huma.Schema{Type: huma.TypeString}
 
 	handle(s, a, route{http.MethodPost, "/apply", "apply", "Create or change tasks; nothing is written unless all are valid", RoleEditor}, s.apply,
-		document("A list of tasks, or the text of a task file.", map[string]*huma.Schema{"application/json": tasks, "application/yaml": text}))
+		document("A list of tasks, or the text of a task file.", map[string]*huma.Schema{"application/json": tasks, "application/yaml": text}),
+		func(op *huma.Operation) {
+			op.MaxBodyBytes, op.BodyReadTimeout, op.Middlewares = maxApply+1, readApply, huma.Middlewares{patient(longestApply)}
+		})
 	type listInput struct {
 		Group string `query:"group"`
 		Name  string `query:"name"`
@@ -114,6 +114,14 @@ func entry(e *job.TaskEntry, err error) (*tagged[*job.TaskEntry], error) {
 }
 
 func (s *server) apply(ctx context.Context, in *applyInput) (*answer[[]client.Applied], error) {
+	if len(in.RawBody) > maxBody { // what it takes is a multiple of that: one after the other
+		select {
+		case s.largeApply <- struct{}{}:
+			defer func() { <-s.largeApply }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	docs, err := readDocuments(in)
 	if err != nil {
 		return nil, err
@@ -130,53 +138,14 @@ func (s *server) apply(ctx context.Context, in *applyInput) (*answer[[]client.Ap
 	return &answer[[]client.Applied]{list(applied)}, err
 }
 
-// readDocuments reads the body of an apply: JSON is a list of tasks or an object with lists of all sorts, anything else the text of a task file.
-func readDocuments(in *applyInput) (docs job.Documents, err error) {
+// readDocuments reads the body of an apply: JSON, which may be large, or the text of a task file.
+func readDocuments(in *applyInput) (job.Documents, error) {
 	kind, _, _ := mime.ParseMediaType(in.Kind)
-	if body := bytes.TrimLeft(in.RawBody, " \t\r\n"); kind != "application/json" || in.File != "" || len(body) > 0 && body[0] == '{' {
-		return job.ReadDocuments(in.File, in.RawBody)
+	body := bytes.TrimLeft(in.RawBody, " \t\r\n")
+	if in.File == "" && (kind == "application/json" || len(body) > 0 && body[0] == '{') {
+		return job.DecodeDocuments(in.RawBody)
 	}
-	docs.Tasks, err = readTasks(in)
-	return docs, err
-}
-
-func readTasks(in *applyInput) ([]job.Task, error) {
-	var items []json.RawMessage
-	if err := json.Unmarshal(in.RawBody, &items); err != nil {
-		return nil, job.Errorf(job.CodeInvalid, "the body is no list of tasks: %w", err).
-			WithHint("send a JSON list, or the text of a task file as application/yaml")
-	}
-	tasks := make([]job.Task, 0, len(items))
-	seen := map[job.TaskRef]int{}
-	var f job.Faults
-	for i, item := range items {
-		t, err := job.DecodeTask(item)
-		if err != nil {
-			f.Fields = append(f.Fields, below(fmt.Sprintf("[%d]", i), err)...)
-			continue
-		}
-		if first, ok := seen[t.Ref()]; ok {
-			f.Add(fmt.Sprintf("[%d].name", i), "task %s stands here a second time; the first is [%d]", t.Ref(), first)
-		}
-		seen[t.Ref()] = i
-		tasks = append(tasks, t)
-	}
-	return tasks, f.Err("the tasks are not valid")
-}
-
-// below puts the fields of an error below a path. Lines and columns are of an element that the sender did not see as a text.
-func below(path string, err error) []job.FieldError {
-	var e *job.Error
-	if !errors.As(err, &e) || len(e.Fields) == 0 {
-		return []job.FieldError{{Path: path, Message: err.Error()}}
-	}
-	fields := make([]job.FieldError, len(e.Fields))
-	for i, f := range e.Fields {
-		f.Line, f.Column = 0, 0
-		f.Path = strings.TrimSuffix(path+"."+f.Path, ".")
-		fields[i] = f
-	}
-	return fields
+	return job.ReadDocuments(in.File, in.RawBody)
 }
 
 func (s *server) put(ctx context.Context, in *putInput) (*answer[client.Applied], error) {

@@ -179,6 +179,14 @@ func (e Recorded) apply(s *State) {
 	s.rouse(t)
 }
 
+// Floor is the instant up to which a claimed task is settled; zero where there is none.
+func (s *State) Floor(ref job.TaskRef) time.Time {
+	if t := s.tasks[ref]; t != nil {
+		return t.account.floor
+	}
+	return time.Time{}
+}
+
 // Floors lists the claimed tasks and the instants up to which they are settled: what lies above must be
 // read from history once, when a master begins to lead.
 func (s *State) Floors() map[job.TaskRef]time.Time {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
 )
@@ -99,12 +101,10 @@ func (m *Master) applyDocuments(ctx context.Context, docs job.Documents, o Apply
 	if err != nil {
 		return done, err
 	}
-	for i := range tasks {
-		a, err := m.put(ctx, tasks[i], rev, o.DryRun)
-		if err != nil {
-			return done, err
-		}
-		done = append(done, a)
+	put, err := m.putAll(ctx, tasks, rev, o.DryRun)
+	done = append(done, put...)
+	if err != nil {
+		return done, err
 	}
 	groups, err := m.applyGroups(ctx, docs.Groups, rev, o.DryRun)
 	done = append(done, groups...)
@@ -184,14 +184,43 @@ func inDocument(err error) error {
 // awaitPlaced waits until the leader has carried changes out, so that what is asked for next finds the tasks where
 // they belong. Without a leader it gives up soon: what was written stands all the same.
 func (m *Master) awaitPlaced(ctx context.Context, applied []Applied) {
-	m.view.await(ctx, func() bool {
-		for _, a := range applied {
-			if a.Kind == "" && a.Change != Unchanged && !m.view.state.Placed(a.Task) {
+	m.view.await(ctx, func() bool { // what was placed once is not looked at again: there may be very many
+		for ; len(applied) > 0; applied = applied[1:] {
+			if a := &applied[0]; a.Kind == "" && a.Change != Unchanged && !m.view.state.Placed(a.Task) {
 				return false
 			}
 		}
 		return true
 	})
+}
+
+// putting is how many tasks are written at once: etcd syncs its log for all of them together.
+const putting = 16
+
+// putAll writes tasks, and tells of those that were written, in their order.
+func (m *Master) putAll(ctx context.Context, tasks []whole, rev int64, dry bool) (done []Applied, err error) {
+	all := make([]*Applied, len(tasks))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(putting)
+	for i := range tasks {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			a, err := m.put(ctx, tasks[i], rev, dry)
+			if err == nil {
+				all[i] = &a
+			}
+			return err
+		})
+	}
+	err = g.Wait()
+	for _, a := range all {
+		if a != nil {
+			done = append(done, *a)
+		}
+	}
+	return done, err
 }
 
 func (m *Master) put(ctx context.Context, t whole, rev int64, dry bool) (Applied, error) {
@@ -250,7 +279,7 @@ func (m *Master) entry(t job.Task, old *job.TaskEntry) *job.TaskEntry {
 	var e *job.TaskEntry
 	m.view.with(func() {
 		resolved, rule, _ := m.view.state.Resolved(old) // what does not fit any more concerns what is still to come
-		e = old.Edited(t, resolved, rule, m.view.state.Floors()[t.Ref()], now)
+		e = old.Edited(t, resolved, rule, m.view.state.Floor(t.Ref()), now)
 	})
 	return e
 }
