@@ -17,10 +17,12 @@ type Collection[T any] struct {
 	k *kind[T]
 }
 
-// How many keys are read at once.
+// How many keys are read at once. etcd looks at all keys of a range to count them, however few are asked for; so each page of what is not bulky
+// is twice as long as the one before, up to the largest.
 const (
-	pageSize      = 1000
-	bulkyPageSize = 64
+	pageSize        = 1000
+	largestPageSize = 8 * pageSize
+	bulkyPageSize   = 64
 )
 
 // Get reads one value. It is [job.CodeNotFound] where there is none.
@@ -63,13 +65,13 @@ func (c *Collection[T]) List(ctx context.Context, prefix ...string) (items []*T,
 
 // gather reads the first n entries, or all when n is 0, at one revision.
 func (c *Collection[T]) gather(ctx context.Context, n int, prefix []string) (entries []Entry[T], rev int64, err error) {
-	size := c.page()
+	size, grows := c.page(), !c.k.bulky
 	if n > 0 {
-		size = min(size, int64(n))
+		size, grows = min(size, int64(n)), false
 	}
 	for try := 0; ; try++ {
 		entries, err = nil, nil
-		for p, e := range c.pages(ctx, size, prefix...) {
+		for p, e := range c.pages(ctx, size, grows, prefix...) {
 			if err = e; err != nil {
 				break
 			}
@@ -99,7 +101,7 @@ type Entry[T any] struct {
 // ends after the first error.
 func (c *Collection[T]) Pages(ctx context.Context, size int, prefix ...string) iter.Seq2[[]Entry[T], error] {
 	return func(yield func([]Entry[T], error) bool) {
-		for p, err := range c.pages(ctx, int64(size), prefix...) {
+		for p, err := range c.pages(ctx, int64(size), false, prefix...) {
 			if !yield(p.entries, err) {
 				return
 			}
@@ -128,7 +130,7 @@ type page[T any] struct {
 	rev     int64 // at which all pages are read
 }
 
-func (c *Collection[T]) pages(ctx context.Context, size int64, prefix ...string) iter.Seq2[page[T], error] {
+func (c *Collection[T]) pages(ctx context.Context, size int64, grows bool, prefix ...string) iter.Seq2[page[T], error] {
 	return func(yield func(page[T], error) bool) {
 		key, end, err := c.k.span(prefix...)
 		if err != nil {
@@ -155,6 +157,9 @@ func (c *Collection[T]) pages(ctx context.Context, size int64, prefix ...string)
 				return
 			}
 			key = r.kvs[len(r.kvs)-1].key + "\x00"
+			if grows {
+				size = min(2*size, largestPageSize)
+			}
 		}
 	}
 }

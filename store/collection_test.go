@@ -89,7 +89,7 @@ func TestDeleteIsExact(t *testing.T) { // ancestor 55
 func TestListsPageAtOneRevision(t *testing.T) { // ancestor 43
 	backends(t, func(t *testing.T, fx *fixture) {
 		ctx, s := t.Context(), fx.client()
-		const n = 2*pageSize + 17
+		const n = pageSize + largestPageSize + 17
 		ops := make([]Op, n)
 		for i := range ops {
 			ops[i] = PutConfig(&Config{Group: "g", Key: fmt.Sprintf("K%05d", i), Value: "v"}, 0)

@@ -214,7 +214,7 @@ func (w *Watch[T]) offer() (chan<- []Event[T], []Event[T]) {
 func (w *Watch[T]) list(ctx context.Context) error {
 	found := make(map[string]struct{}, len(w.known))
 	var rev int64
-	for p, err := range w.c.pages(ctx, w.c.page(), w.prefix...) {
+	for p, err := range w.c.pages(ctx, w.c.page(), !w.c.k.bulky, w.prefix...) {
 		if err != nil {
 			return err
 		}
