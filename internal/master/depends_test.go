@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rota-dev/rota/client"
 	"github.com/rota-dev/rota/internal/master"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/store"
@@ -140,6 +141,47 @@ func TestOnceByItself(t *testing.T) {
 		w.recorded(2)
 		_, err := m.Run(w.ctx, master.RunRequest{Task: job.Ref("", "later")})
 		code(t, err, job.CodeConflict)
+	})
+}
+
+// One that failed waits for people: the same files again, and a master that starts, as with a folder of tasks that is read at each
+// start, do not run it again. An edit does, and once it has succeeded not even that. ancestor 14, ancestor 16, ancestor 17
+func TestOnceThatFails(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m0")
+		n := w.node("n1")
+		n.end("setup", job.Failed)
+		n.works()
+		folder := []job.Task{task("setup", "", once), task("asked", "", func(t *job.Task) { t.Kind = "common" }), task("daily", "@daily")}
+		m.apply(folder...)
+		w.recorded(1)
+		for i := range 3 {
+			m.end()
+			m = w.leader(fmt.Sprintf("m%d", i+1))
+			for _, a := range m.apply(folder...) {
+				if a.Change != client.Unchanged {
+					t.Errorf("%+v", a)
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		w.recorded(1)
+		edited := func(text string) job.Task {
+			return task("setup", "", once, func(t *job.Task) { t.Env = map[string]string{"TRY": text} })
+		}
+		m.apply(edited("2"))
+		w.recorded(2)
+		time.Sleep(time.Minute)
+		w.recorded(2)
+		n.end("setup", job.Success)
+		m.apply(edited("3"))
+		w.recorded(3)
+		m.apply(edited("4"))
+		time.Sleep(time.Minute)
+		w.recorded(3)
+		if got := n.started(); len(got) != 3 || slices.Max(got) != 1 {
+			t.Errorf("it started %v", got)
+		}
 	})
 }
 

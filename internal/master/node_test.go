@@ -1,6 +1,7 @@
 package master_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,8 +24,9 @@ type agent struct {
 
 	mu     sync.Mutex
 	starts map[job.RunID]int
-	result map[string]job.Result // of a task, by its name
-	raw    map[string]string     // the same, as JSON
+	result map[string]job.Result  // of a task, by its name
+	raw    map[string]string      // the same, as JSON
+	ends   map[string]job.Outcome // how runs of a task end that don't succeed
 }
 
 // node registers a node that is online and runs nothing by itself, and waits until every master sees it.
@@ -47,7 +49,7 @@ func (w *world) nodeSeenBy(id job.NodeID, m *life, labels ...string) *agent {
 	if _, err := w.admin.Nodes().Put(w.ctx, n); err != nil {
 		w.t.Fatal(err)
 	}
-	a := &agent{w: w, id: id, st: w.mem.Client(string(id)), starts: map[job.RunID]int{}, result: map[string]job.Result{}}
+	a := &agent{w: w, id: id, st: w.mem.Client(string(id)), starts: map[job.RunID]int{}, result: map[string]job.Result{}, ends: map[string]job.Outcome{}}
 	a.join("s1")
 	w.t.Cleanup(func() { _ = a.st.Close() })
 	if m != nil {
@@ -97,8 +99,9 @@ func (a *agent) run(d job.Dispatch) {
 	a.starts[d.Run]++
 	res, ok := a.result[d.Job.Name]
 	raw := a.raw[d.Job.Name]
+	outcome := cmp.Or(a.ends[d.Job.Name], job.Success)
 	a.mu.Unlock()
-	rec := ended(d.Job, d.Run, job.Success)
+	rec := ended(d.Job, d.Run, outcome)
 	rec.Trigger, rec.Fence, rec.Cause = d.Trigger, fence, d.Cause
 	if ok {
 		rec.Result, _ = json.Marshal(res)
@@ -117,6 +120,13 @@ func (a *agent) handOver(recs ...job.ExecutionRecord) {
 	if err := a.ss.HandOver(a.w.ctx, recs, runs); err != nil && a.w.ctx.Err() == nil {
 		a.w.t.Error(err)
 	}
+}
+
+// end says how the runs of a task end from now on.
+func (a *agent) end(task string, o job.Outcome) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ends[task] = o
 }
 
 // started counts the starts of each run.
