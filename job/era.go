@@ -38,7 +38,8 @@ func (e *Era) bytes() int {
 
 // Edited is the entry in the place of this one that says what t says. resolved is this one with the eras that its calendars have
 // brought about, and rule its present rule with what they say, so that what they say later is nothing to what was due before.
-// settled is the instant up to which what was claimed is accounted for, zero where that is not known.
+// settled is the instant up to which what was claimed is accounted for, zero where that is not known: what is to be claimed from now on begins
+// behind it, whatever the clock says of the time, for up to there nobody can claim or tell anything any more.
 func (e *TaskEntry) Edited(t Task, resolved *TaskEntry, rule *Rule, settled, now time.Time) *TaskEntry {
 	n := *e
 	n.Task, n.UpdatedAt, n.Generation = t, now, e.Generation+1
@@ -49,6 +50,9 @@ func (e *TaskEntry) Edited(t Task, resolved *TaskEntry, rule *Rule, settled, now
 	n.Since = now
 	if !now.After(resolved.Since) {
 		n.Since = resolved.Since.Add(tick) // whatever clocks say
+	}
+	if t.Kind.Kind().Claimed() {
+		n.Since = latest(n.Since, settled)
 	}
 	last := Era{Kind: e.Task.Kind, Since: resolved.Since, Until: n.Since}
 	if was.Mode == Cycle {

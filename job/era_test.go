@@ -42,3 +42,29 @@ func TestPastIsBounded(t *testing.T) {
 		t.Errorf("%d are kept of what is settled", len(e.Past))
 	}
 }
+
+// What is to be claimed begins behind what is settled, whatever the clock says; what each node has for itself does not.
+func TestEditedBehindWhatIsSettled(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	settled, now := at.Add(time.Hour), at.Add(10*time.Minute)
+	for was, kinds := range map[KindName]map[KindName]time.Time{
+		"interval": {"interval": settled, "alone": settled, "common": now},
+		"common":   {"interval": settled, "common": now},
+	} {
+		for kind, want := range kinds {
+			task := Task{Name: "a", Command: Line("true"), Timer: "0 * * * *", Kind: was}
+			task.Complete()
+			e := &TaskEntry{Task: task, CreatedAt: at, UpdatedAt: at, Since: at, Generation: 1}
+			rule := task.Rule()
+			if err := rule.Valid(); err != nil {
+				t.Fatal(err)
+			}
+			task.Timer, task.Kind = "30 * * * *", kind
+			n := e.Edited(task, e, rule, settled, now)
+			if !n.Since.Equal(want) || !n.Past[len(n.Past)-1].Until.Equal(want) || !n.UpdatedAt.Equal(now) {
+				t.Errorf("%s to %s: since %s, the past ends at %s, want %s", was, kind, n.Since, n.Past[len(n.Past)-1].Until, want)
+			}
+		}
+	}
+}

@@ -191,6 +191,14 @@ func (c *Collection[T]) Count(ctx context.Context, prefix ...string) (int64, err
 // revisions) meaning that there must be none. It returns the new revision and leaves v as it is. It is
 // [job.CodeConflict] where something else is there, and [job.CodeInvalid] where v would not be read back.
 func (c *Collection[T]) Put(ctx context.Context, v *T) (rev int64, err error) {
+	return c.putWhere(ctx, v)
+}
+
+// errBesides refuses a write for what must hold besides that its version is the one that was read.
+var errBesides = errors.New("what must hold besides does not")
+
+// putWhere is Put where something holds besides, else errBesides.
+func (c *Collection[T]) putWhere(ctx context.Context, v *T, besides ...compare) (rev int64, err error) {
 	key, data, err := c.k.marshal(v)
 	if err != nil {
 		return 0, err
@@ -204,12 +212,15 @@ func (c *Collection[T]) Put(ctx context.Context, v *T) (rev int64, err error) {
 	}
 	full := c.s.full(key)
 	r, err := c.edit(ctx, &txn{
-		when:      []compare{atRevision(full, read)},
+		when:      append([]compare{atRevision(full, read)}, besides...),
 		then:      []request{{action: put, key: full, value: data}},
 		otherwise: []request{{key: full}},
 	}, func(now *keyValue) bool { return now != nil && bytes.Equal(now.value, data) })
 	if err != nil {
 		return 0, coded(err, "write %s", key)
+	}
+	if !r.done && (r.now == nil && read == 0 || r.now != nil && r.now.mod == read) {
+		return 0, errBesides
 	}
 	if r.now == nil && !r.done {
 		return 0, job.Errorf(job.CodeConflict, "%s %s is gone since it was read", c.k.sort, c.name(v)).

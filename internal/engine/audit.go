@@ -20,9 +20,7 @@ func (s *State) poll() time.Duration { return s.lease / 10 }
 // audit looks at the accounts that an event or the time has woken.
 func (s *State) audit(now time.Time) []Action {
 	if now.Before(s.planned) {
-		for _, t := range s.wakes { // a clock that was wrong had put them off
-			s.rouse(t)
-		}
+		s.setBack(now)
 	}
 	s.planned = now
 	look := make([]*task, 0, len(s.roused))
@@ -47,6 +45,35 @@ func (s *State) audit(now time.Time) []Action {
 		s.wakes.at(t, wake)
 	}
 	return actions
+}
+
+// setBack has nothing wait until the time that a clock had shown which was ahead: what came to be under it came to be by now.
+func (s *State) setBack(now time.Time) {
+	for _, t := range s.wakes {
+		s.rouse(t)
+	}
+	s.began = earliest(s.began, now.Add(s.lease-s.patience()))
+	s.heardBy(now)
+	for _, t := range s.tasks {
+		a := &t.account
+		a.ended = earliest(a.ended, now)
+		for k := range a.claims {
+			a.claims[k].away = earliest(a.claims[k].away, now)
+		}
+	}
+	s.expires, s.givesUp, s.debts.news = time.Time{}, time.Time{}, true
+	for _, jobs := range s.debts.of {
+		for _, d := range jobs {
+			d.wake = time.Time{}
+		}
+	}
+}
+
+// heardBy says that what was heard of the nodes' presence was heard by a time, whatever the clock showed then.
+func (s *State) heardBy(now time.Time) {
+	for _, n := range s.nodes {
+		n.changed = earliest(n.changed, now)
+	}
 }
 
 // auditTask is one step: at most one action for each task, and the next plan goes on from what came of it. wake is when

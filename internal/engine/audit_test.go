@@ -40,6 +40,61 @@ func TestTheLeadersClockIsSetBack(t *testing.T) {
 	}
 }
 
+// A leader that began, and heard that nodes had gone and come, while its clock was ahead judges them by when that really was, as soon as its clock is right.
+func TestTheLeaderBeganWhileItsClockWasAhead(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		change func(*job.Task)
+		leave  bool // the nodes are away, else they have just come
+		claim  bool
+		want   job.Outcome
+	}{
+		{"nobody was there", nil, true, false, job.Missed},
+		{"with catch-up, nobody claims it", func(a *job.Task) { a.Catchup = "all" }, false, false, job.Missed},
+		{"its holder has gone", nil, true, true, job.Lost},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := small(t, func(a *job.Task) {
+				if a.Timer = "0 11 * * *"; c.change != nil {
+					c.change(a)
+				}
+			})
+			at := time.Date(2026, 3, 2, 11, 0, 0, 0, time.UTC)
+			w.now = at.Add(-time.Second)
+			mustRest(t, w)
+			if w.now = at; c.claim {
+				w.claim(job.Claim{Task: taskA, Instant: at, Node: "n1", Session: "n1.1", At: at})
+				mustRest(t, w)
+			}
+			ahead := at.Add(time.Hour)
+			s := w.leader()
+			for _, n := range []job.NodeID{"n1", "n2"} {
+				if c.leave {
+					w.leave(n)
+				}
+				s.Apply(engine.NodeOffline{Node: n, At: ahead})
+				if !c.leave {
+					p := *w.online[n]
+					s.Apply(engine.NodeOnline{Presence: &p, At: ahead})
+				}
+			}
+			s.Apply(engine.Began{At: ahead})
+			s.Plan(ahead) // what it plans is not carried out
+			mustPass(t, w, 5*lease)
+			if len(w.history) != 1 {
+				t.Fatalf("%d records", len(w.history))
+			}
+			for _, rec := range w.history {
+				if rec.Outcome != c.want {
+					t.Errorf("%s: %s, want %s", rec.Outcome, rec.Reason, c.want)
+				}
+			}
+		})
+	}
+}
+
 // A record may reach history before the leader hears that the floor, which it set itself, stands.
 func TestRecordedBeforeTheFloorIsKnown(t *testing.T) {
 	t.Parallel()

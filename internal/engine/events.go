@@ -94,6 +94,7 @@ func (s *State) Apply(events ...Event) {
 func (e Began) apply(s *State) {
 	s.began = e.At.Add(s.lease - s.patience())
 	s.judged, s.planned = time.Time{}, time.Time{}
+	s.heardBy(e.At)
 	s.arrived = true
 	s.beginExecutions()
 	for id, n := range s.nodes {

@@ -224,6 +224,7 @@ func (m *Master) putAll(ctx context.Context, tasks []whole, rev int64, dry bool)
 }
 
 func (m *Master) put(ctx context.Context, t whole, rev int64, dry bool) (Applied, error) {
+	var settled time.Time // as etcd says, where that is beyond what the entry was made of
 	for {
 		old, err := m.store().Tasks().Get(ctx, t.Group, t.Name)
 		if err != nil && !job.IsNotFound(err) {
@@ -236,14 +237,15 @@ func (m *Master) put(ctx context.Context, t whole, rev int64, dry bool) (Applied
 		if err := revisionMatches("task "+t.Ref().String(), now, rev); err != nil {
 			return Applied{}, err
 		}
-		entry := m.entry(t.Task, old)
+		entry := m.entry(t.Task, old, settled)
 		entry.Written, entry.TemplateGenerations = t.written, t.generations
 		a := m.applied(entry, old)
 		if a.Change == Unchanged || dry {
 			return a, nil
 		}
-		written, err := m.store().Tasks().Put(ctx, entry)
+		written, floor, err := m.write(ctx, entry, old)
 		if job.IsConflict(err) {
+			settled = floor
 			continue
 		}
 		if err != nil {
@@ -255,6 +257,15 @@ func (m *Master) put(ctx context.Context, t whole, rev int64, dry bool) (Applied
 		})
 		return a, nil
 	}
+}
+
+// write writes an entry in the place of another. Where it is refused because instants are settled that its rule makes due, floor says up to which.
+func (m *Master) write(ctx context.Context, entry, old *job.TaskEntry) (rev int64, floor time.Time, err error) {
+	if entry.Task.Kind.Kind().Claimed() && (old == nil || !entry.Since.Equal(old.Since)) {
+		return m.store().PutClaimed(ctx, entry)
+	}
+	rev, err = m.store().Tasks().Put(ctx, entry)
+	return rev, time.Time{}, err
 }
 
 // revisionMatches tells, as a conflict, that what is there (of a revision; 0: nothing is) is not what is to be replaced.
@@ -270,16 +281,24 @@ func revisionMatches(what string, now, rev int64) error {
 	return job.Errorf(job.CodeConflict, "%s was changed meanwhile", what).WithHint("read it again, and edit that")
 }
 
-// entry is what is to be kept of a task in the place of what was.
-func (m *Master) entry(t job.Task, old *job.TaskEntry) *job.TaskEntry {
+// entry is what is to be kept of a task in the place of what was. What is to be claimed counts from the present on, or from where its instants are
+// settled, if the clock says that this is still to come.
+func (m *Master) entry(t job.Task, old *job.TaskEntry, settled time.Time) (e *job.TaskEntry) {
 	now := m.Now().UTC().Truncate(time.Millisecond)
-	if old == nil {
-		return &job.TaskEntry{Task: t, CreatedAt: now, UpdatedAt: now, Since: now, Generation: 1}
-	}
-	var e *job.TaskEntry
 	m.view.with(func() {
-		resolved, rule, _ := m.view.state.Resolved(old) // what does not fit any more concerns what is still to come
-		e = old.Edited(t, resolved, rule, m.view.state.Floor(t.Ref()), now)
+		if floor := m.view.state.Floor(t.Ref()); floor.After(settled) {
+			settled = floor
+		}
+		if old != nil {
+			resolved, rule, _ := m.view.state.Resolved(old) // what does not fit any more concerns what is still to come
+			e = old.Edited(t, resolved, rule, settled, now)
+			return
+		}
+		since := now
+		if t.Kind.Kind().Claimed() && settled.After(now) { // of a task of this name that was deleted just now
+			since = settled
+		}
+		e = &job.TaskEntry{Task: t, CreatedAt: since, UpdatedAt: since, Since: since, Generation: 1}
 	})
 	return e
 }
@@ -311,8 +330,12 @@ func (m *Master) firings(e *job.TaskEntry, n int) []time.Time {
 	if e.Paused || r.Mode != job.Cycle || r.Valid() != nil {
 		return nil
 	}
+	from := m.Now()
+	if e.Since.After(from) {
+		from = e.Since
+	}
 	var list []time.Time
-	for i := r.Next(m.Now()); !i.IsZero() && len(list) < n; i = r.Next(i) {
+	for i := r.Next(from); !i.IsZero() && len(list) < n; i = r.Next(i) {
 		list = append(list, i.In(r.Schedule.Location()))
 	}
 	return list
