@@ -241,7 +241,7 @@ func (s *Server) openHistory(ctx context.Context) error {
 	}
 	var db *history.DB
 	err := s.await(ctx, func(ctx context.Context) (err error) {
-		db, err = history.Open(ctx, dsn, history.Options{Logger: s.log})
+		db, err = history.Open(ctx, dsn, history.Options{Logger: s.log, Grace: s.cfg.KeepLeast})
 		return err
 	})
 	if err != nil {

@@ -52,6 +52,8 @@ func (f *serverFlags) master(cmd *cobra.Command) {
 	p.TextVar(&f.cfg.KeepBytes, "keep-size", job.Size(0), "how much history keeps, such as 20GiB; the oldest records go first (default: all)")
 	f.cfg.KeepStats = 400 * 24 * time.Hour
 	p.Var((*durationFlag)(&f.cfg.KeepStats), "keep-stats", "how long history keeps statistics; 0: for ever")
+	f.cfg.KeepLeast = time.Hour
+	p.Var((*durationFlag)(&f.cfg.KeepLeast), "keep-at-least", "how long a record stays after it was stored, whatever else is said")
 	f.cfg.Away = 24 * time.Hour
 	p.Var((*durationFlag)(&f.cfg.Away), "away", "how old what a node owes that is away may become before it is told as missed; 0: it waits for the node")
 }

@@ -55,6 +55,7 @@ type ServerConfig struct {
 	KeepRuns  int           // how many records of a task; 0: all
 	KeepBytes job.Size      // of all records; 0: no limit
 	KeepStats time.Duration // how long it keeps statistics; 0: for ever
+	KeepLeast time.Duration // how long a record stays in any case after it was stored; 0: an hour
 	Away      time.Duration // how old the oldest instant of a common task may become that an absent node owes, before all of them are told; 0: they wait
 	// Guarded has commands run by a guard: a process beside this one, of this program's executable, which comes to [Main] with the
 	// argument guard. Runs then outlive this process. Without, they are this process's own, and end with it.
@@ -109,8 +110,11 @@ func (c *ServerConfig) complete() error {
 	if c.Lease < job.MinLease || c.Lease > job.MaxLease {
 		f.Add("--lease", "%s is not between 2s and 5m", c.Lease)
 	}
-	if c.KeepAge < 0 || c.KeepRuns < 0 || c.KeepBytes < 0 || c.KeepStats < 0 || c.Away < 0 {
+	if c.KeepAge < 0 || c.KeepRuns < 0 || c.KeepBytes < 0 || c.KeepStats < 0 || c.KeepLeast < 0 || c.Away < 0 {
 		f.Add("--keep", "what history keeps can't be negative")
+	}
+	if c.KeepLeast > 0 && c.KeepLeast < time.Minute {
+		f.Add("--keep-at-least", "%s is less than a minute, in which a master that died may be replaced", c.KeepLeast)
 	}
 	if scheme, _, ok := strings.Cut(c.DB, "://"); ok && !isPostgres(c.DB) && scheme != "sqlite" {
 		f.AddHint("--db", "write sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE", "there is no history in %q", scheme)

@@ -55,7 +55,8 @@ func TestSoak(t *testing.T) {
 		t.Skip("the long form is asked for with `make soak SECONDS=3600`")
 	}
 	length := time.Duration(seconds) * time.Second
-	cl := start(t, "--keep", (length / 4).Round(time.Second).String())
+	keep := max(length/6, time.Minute).Round(time.Second).String()
+	cl := start(t, "--keep", keep, "--keep-at-least", keep)
 	cl.apply()
 	warm := cl.begin()
 	<-time.After(min(length/5, 5*time.Minute))
