@@ -69,6 +69,9 @@ type kind[T any] struct {
 	encode func(v T) ([]byte, error)
 	// bulky values are read in small pages and not kept by watches.
 	bulky bool
+	// grow, unless nil, says that several watches of one process hear of the same values (see readings), and adds to a value, which it leaves
+	// as it is, the fields of a document; not ok where it must be read whole.
+	grow func(v *T, more []byte) (_ *T, ok bool)
 }
 
 // marshal writes a value and says under which key, below the prefix, it stands.
@@ -106,13 +109,18 @@ func (k *kind[T]) unmarshal(key string, e *keyValue) (*T, error) {
 	if own := k.parts(v); !slices.Equal(own, parts) {
 		return nil, job.Errorf(job.CodeInvalid, "read %s: the document is that of %q", key, own)
 	}
+	k.stamp(v, e)
+	return v, nil
+}
+
+// stamp completes a value with what its key says.
+func (k *kind[T]) stamp(v *T, e *keyValue) {
 	if k.revision != nil {
 		*k.revision(v) = e.mod
 	}
 	if k.made != nil {
 		*k.made(v) = e.create
 	}
-	return v, nil
 }
 
 func encodeJSON[T any](v T) ([]byte, error) { return json.Marshal(&v) }
@@ -165,7 +173,7 @@ var (
 		},
 	}
 	dispatchKind = &kind[job.Dispatch]{
-		layout: dispatchKeys, sort: "dispatch", encode: encodeJSON[job.Dispatch],
+		layout: dispatchKeys, sort: "dispatch", encode: encodeJSON[job.Dispatch], grow: growDispatch,
 		parts:    func(d *job.Dispatch) []string { return []string{string(d.Node), string(d.Run)} },
 		revision: func(d *job.Dispatch) *int64 { return &d.Revision },
 		decode:   decodeJSON((*job.Dispatch).Valid),

@@ -164,9 +164,13 @@ func (c *Collection[T]) pages(ctx context.Context, size int64, grows bool, prefi
 	}
 }
 
-func (c *Collection[T]) entry(kv *keyValue) Entry[T] {
+func (c *Collection[T]) entry(kv *keyValue) Entry[T] { return c.entryBy(nil, kv) }
+
+// entryBy is entry for who shares what is read with others, who must not change it either; nil: with nobody.
+func (c *Collection[T]) entryBy(r *readings[T], kv *keyValue) Entry[T] {
 	e := Entry[T]{Key: strings.TrimPrefix(kv.key, c.s.prefix), Revision: kv.mod}
-	if e.Value, e.Err = c.k.unmarshal(e.Key, kv); e.Err != nil {
+	e.Value, e.Err = r.value(e.Key, kv, func() (*T, error) { return c.k.unmarshal(e.Key, kv) })
+	if e.Err != nil {
 		c.s.unreadable(e.Key, kv.mod, e.Err)
 	}
 	return e

@@ -39,7 +39,8 @@ type Store struct {
 	once   sync.Once
 	closed error
 
-	noted notes
+	noted    notes
+	readings map[string]any // by the root of the kind
 }
 
 func newStore(backend kv, prefix string, log *slog.Logger) *Store {
@@ -52,7 +53,7 @@ func newStore(backend kv, prefix string, log *slog.Logger) *Store {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{kv: backend, prefix: prefix, log: log, clock: backend.Clock(), relist: DefaultRelist}
+	s := &Store{kv: backend, prefix: prefix, log: log, clock: backend.Clock(), relist: DefaultRelist, readings: map[string]any{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }

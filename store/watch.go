@@ -58,6 +58,7 @@ type Watch[T any] struct {
 	key, end string // as etcd has them
 	prefix   []string
 	known    map[string]seen[T] // what has been queued for the receiver
+	readings *readings[T]
 	queue    queue[T]
 	rev      int64 // everything up to it has been queued
 
@@ -91,7 +92,7 @@ func (c *Collection[T]) WatchApart(ctx context.Context, prefix ...string) *Watch
 
 func (c *Collection[T]) watch(ctx context.Context, apart bool, prefix []string) *Watch[T] {
 	w := &Watch[T]{
-		out: make(chan []Event[T]), c: c, prefix: prefix, known: map[string]seen[T]{}, apart: apart, asked: make(chan struct{}, 1),
+		out: make(chan []Event[T]), c: c, prefix: prefix, known: map[string]seen[T]{}, readings: readingsOf(c.s, c.k), apart: apart, asked: make(chan struct{}, 1),
 	}
 	key, end, err := c.k.span(prefix...)
 	if err != nil {
@@ -308,10 +309,12 @@ func (w *Watch[T]) apply(r watchResult) {
 	for i := range r.changes {
 		ch := &r.changes[i]
 		if ch.deleted {
-			w.delete(strings.TrimPrefix(ch.kv.key, w.c.s.prefix), ch.kv.mod)
+			key := strings.TrimPrefix(ch.kv.key, w.c.s.prefix)
+			w.readings.forget(key)
+			w.delete(key, ch.kv.mod)
 			continue
 		}
-		e := w.c.entry(&ch.kv)
+		e := w.c.entryBy(w.readings, &ch.kv)
 		if w.known[e.Key].mod < e.Revision {
 			w.put(&e)
 		}
