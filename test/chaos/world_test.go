@@ -22,7 +22,8 @@ import (
 // hub is where the test itself is, with PostgreSQL.
 const hub = "10.77.0.1"
 
-// world is the folder and the networks in which a test runs its machines.
+// world is the folder and the networks in which a test runs its machines. The networks and file systems are removed when the test ends: another one
+// may have a world of the same names after it. The folder is the world's own, and stays until all tests have ended.
 type world struct {
 	t        *testing.T
 	dir      string
@@ -46,12 +47,41 @@ func newWorld(t *testing.T) *world {
 	if why := os.Getenv(whyVar); why != "" {
 		t.Skipf("%s: there is no cluster to make trouble for", why)
 	}
-	w := &world{t: t, dir: os.Getenv(worldVar)}
+	w := &world{t: t, dir: makeFolder(t)}
 	w.must("", "ip", "link", "set", "lo", "up")
 	w.must("", "ip", "link", "add", "hub", "type", "bridge")
+	w.after("ip", "link", "delete", "hub")
 	w.must("", "ip", "addr", "add", hub+"/24", "dev", "hub")
 	w.must("", "ip", "link", "set", "hub", "up")
 	return w
+}
+
+// makeFolder makes the folder of a world, with the programs.
+func makeFolder(t *testing.T) string {
+	t.Helper()
+	all := os.Getenv(worldVar)
+	dir, err := os.MkdirTemp(all, "world-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // PostgreSQL is another user
+	}
+	for _, program := range []string{"rota", "witness"} {
+		if err == nil {
+			err = os.Link(filepath.Join(all, program), filepath.Join(dir, program))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// after runs a tool, which can't fail, when the test has ended and its programs with it.
+func (w *world) after(name string, args ...string) {
+	w.t.Cleanup(func() {
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			w.t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		}
+	})
 }
 
 // must runs a tool, which can't fail; in is what it reads.
@@ -79,7 +109,9 @@ func (w *world) machine(name string, number int) *machine {
 	}
 	m.openClock()
 	w.must("", "ip", "netns", "add", name)
+	w.after("ip", "netns", "delete", name)
 	w.must("", "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+	w.after("ip", "link", "delete", name) // what still runs in there keeps the network, without a way out
 	w.must("", "ip", "link", "set", name, "master", "hub", "up")
 	for _, args := range [][]string{{"addr", "add", m.addr + "/24", "dev", "eth0"}, {"link", "set", "eth0", "up"}, {"link", "set", "lo", "up"}} {
 		w.must("", "ip", append([]string{"-n", name}, args...)...)
@@ -145,6 +177,7 @@ func (m *machine) onDisk(megabytes int64) {
 	}
 	m.w.must("", "mkfs.ext4", "-q", "-O", "^has_journal", image)
 	m.w.must("", "mount", "-o", "loop", image, m.data)
+	m.w.after("umount", "--lazy", m.data) // what still runs may be in it
 	var st unix.Stat_t
 	if err := unix.Stat(m.data, &st); err != nil {
 		t.Fatal(err)
@@ -166,6 +199,7 @@ func (m *machine) slow(writes int) error {
 func (m *machine) inMemory(megabytes int) {
 	m.w.t.Helper()
 	m.w.must("", "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm,mode=0700", megabytes), "none", m.data)
+	m.w.after("umount", "--lazy", m.data) // what still runs may be in it
 }
 
 // fill takes all that is left on the machine's disk.
