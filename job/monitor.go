@@ -42,7 +42,11 @@ func (m *Monitor) check(f *Faults, prefix string) {
 	checkDocumentName(f, prefix, "monitor", m.Name)
 	checkText(f, prefix+"description", m.Description, maxDescription)
 	r := m.rule()
-	r.check(f, prefix)
+	if len(m.Timer.Lines()) > 0 {
+		r.check(f, prefix)
+	} else {
+		f.AddHint(prefix+"timer", `write one, such as "30 2 * * *" or "@every 1h"`, "a monitor needs a timer: when a ping is expected")
+	}
 	if r.Schedule != nil && r.Schedule.Reboot() {
 		f.Add(prefix+"timer", "nobody knows when a machine boots that Rota does not run on")
 	}

@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,16 @@ func TestAMonitor(t *testing.T) {
 			if got := told(recs); !slices.Equal(got, st.want) {
 				t.Errorf("%s: step %d: %v, want %v", name, i, got, st.want)
 			}
+		}
+	}
+}
+
+func TestAMonitorNeedsATimer(t *testing.T) {
+	t.Parallel()
+	for timer, want := range map[Timer]string{"": "a monitor needs a timer", "@reboot": "nobody knows when a machine boots", "30 2 * * *": ""} {
+		err := (&Monitor{Name: "m", Timer: timer}).Valid()
+		if (want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "mode")) {
+			t.Errorf("%q: %v, want %q", timer, err, want)
 		}
 	}
 }

@@ -112,9 +112,14 @@ func TestWaysAreFilled(t *testing.T) {
 	if tasks[0].HTTP.URL != "https://{{ config.HOST }}/hooks/{{ task.name }}" {
 		t.Error("the task itself was changed")
 	}
-	for _, host := range []string{"a b", "-oProxyCommand=x", "x;id", "$(id)", "", "u@h", strings.Repeat("a", 300)} { // ancestor 59
+	for _, host := range []string{"a b", "-oProxyCommand=x", "x;id", "$(id)", "", "u@h", "h:22", "10.0.0.1:22", "[::1]:22", strings.Repeat("a", 300)} { // ancestor 59
 		if _, err := fill(1, host); err == nil {
 			t.Errorf("host %q was accepted", host)
+		}
+	}
+	for _, host := range []string{"h", "h.example.org", "10.0.0.1", "::1", "[::1]", "fe80::1%eth0"} {
+		if f, err := fill(1, host); err != nil || f.Way.SSH.Host != host {
+			t.Errorf("host %q: %v", host, err)
 		}
 	}
 	if _, err := fill(0, "user:secret@example.org"); err == nil || !strings.Contains(err.Error(), "auth:") {
@@ -134,6 +139,7 @@ func TestWaysAreChecked(t *testing.T) {
 		{"ssh: {host: h}\ncommand: x", "ssh.key: there are 0 ways to log in"},
 		{"ssh: {host: h, agent: true, password: {secret: p}}\ncommand: x", "ssh.key: there are 2 ways to log in"},
 		{"ssh: {host: 'h;id', agent: true}\ncommand: x", "ssh.host:"},
+		{"ssh: {host: 'h:22', agent: true}\ncommand: x", "and the port as port"},
 		{"ssh: {host: h, agent: true, port: 70000}\ncommand: x", "ssh.port:"},
 		{"ssh: {host: h, key: {secret: ../../etc/shadow}}\ncommand: x", "ssh.key.secret:"},
 		{"ssh: {host: h, agent: true}\ncommand: x\nuser: bob", "write it as ssh.user"},

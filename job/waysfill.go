@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -117,8 +118,12 @@ func checkHost(f *Faults, path, s string) {
 			return
 		}
 	}
-	if bare == "" || bare[0] == '-' || len(bare) > maxHost {
+	_, err := netip.ParseAddr(bare)
+	switch {
+	case bare == "" || bare[0] == '-' || len(bare) > maxHost:
 		f.AddHint(path, "write a name or an address", "%.40q is no host", s)
+	case err != nil && strings.Contains(bare, ":"): // no name has one
+		f.AddHint(path, "write a name or an address, and the port as port", "%.40q is no host", s)
 	}
 }
 
