@@ -36,8 +36,8 @@ func Parse(file string, data []byte) (*Policy, error) {
 	if err := d.faults.Err(""); err != nil {
 		return nil, err
 	}
-	if d.policy.Commands.Only && d.policy.DenyEnv == nil {
-		d.policy.DenyEnv = dangerous
+	if deny := d.policy.DenyEnv; d.policy.Commands.Only && (deny == nil || len(deny) > 0) {
+		d.policy.DenyEnv = slices.Concat(dangerous, deny) // a denial more never allows anything
 	}
 	return d.policy, nil
 }

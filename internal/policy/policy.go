@@ -58,7 +58,7 @@ type Networks struct {
 }
 
 // dangerous are the variables that turn an allowed program into another one. They are denied where commands are
-// restricted and the file does not say which variables are.
+// restricted, with those that the file names, unless it says that none is.
 var dangerous = []string{
 	"LD_*", "GCONV_PATH", "BASH_ENV", "ENV", "SHELLOPTS", "PERL5LIB", "PERL5OPT", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP",
 	"RUBYLIB", "RUBYOPT", "NODE_OPTIONS", "JAVA_TOOL_OPTIONS", "GIT_SSH_COMMAND",

@@ -66,6 +66,8 @@ func TestWhatAPolicyRefuses(t *testing.T) {
 		{"commands: {deny: [/usr/bin/rm]}", argv("rm"), Resolved{Command: "/usr/bin/rm"}, "command /usr/bin/rm is denied"},
 		{"commands: {allow: [/x]}", job.Exec{Argv: []string{"/x"}, Env: []string{"LD_PRELOAD=/tmp/e.so"}}, Resolved{}, "LD_PRELOAD is denied"},
 		{"commands: {allow: [/x]}\nenv: {deny: []}", job.Exec{Argv: []string{"/x"}, Env: []string{"LD_PRELOAD=y"}}, Resolved{}, ""},
+		{"commands: {allow: [/x]}\nenv: {deny: ['SECRET_*']}", job.Exec{Argv: []string{"/x"}, Env: []string{"LD_PRELOAD=y"}}, Resolved{}, "LD_PRELOAD is denied"},
+		{"commands: {allow: [/x]}\nenv: {deny: ['SECRET_*']}", job.Exec{Argv: []string{"/x"}, Env: []string{"SECRET_A=1"}}, Resolved{}, "SECRET_A is denied"},
 		{"env: {deny: ['SECRET_*']}", job.Exec{Argv: []string{"/x"}, Env: []string{"SECRET_A=1"}}, Resolved{}, "SECRET_A is denied"},
 		{"shell: false", argv("/bin/sh", "-c", "id"), Resolved{Command: "/usr/bin/dash"}, "is a shell"},
 		{"shell: false", argv("/opt/bash"), Resolved{Command: "/opt/prog"}, "is a shell"},
