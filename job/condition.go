@@ -43,9 +43,6 @@ func readExpression(s string) (*Expression, []FieldError) {
 	return &Expression{source: s, part: p}, faults
 }
 
-// String is the text that was parsed.
-func (x *Expression) String() string { return x.source }
-
 // Names are the words of the names that the expression uses, such as [steps load outcome].
 func (x *Expression) Names() [][]string { return paths(x.part.names) }
 

@@ -115,9 +115,6 @@ func checkNotify(f *Faults, prefix string, list []Notify) {
 	}
 }
 
-// CheckNotify reports the faults of a list of a document of another sort; prefix is the path of that, with the dot that follows.
-func CheckNotify(f *Faults, prefix string, list []Notify) { checkNotify(f, prefix, list) }
-
 // Receivers are the receivers that a list names.
 func Receivers(list []Notify) []string {
 	var names []string
