@@ -138,7 +138,13 @@ func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transi
 		recs = append(recs, r)
 		asOf[r.ID] = max(asOf[r.ID], t.rev)
 	}
-	unfit, err := m.handle(ctx, l, recs, asOf, marked)
+	unfit, rest, err := m.handle(ctx, l, recs, asOf, marked)
+	if err == nil && len(rest) > 0 {
+		for i := range rest {
+			marked[job.Handled{ID: rest[i].ID, Outcome: rest[i].Outcome}] = true // nothing follows from what did not run
+		}
+		_, _, err = m.handle(ctx, l, rest, asOf, marked)
+	}
 	if err != nil {
 		return err
 	}
@@ -156,8 +162,8 @@ func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transi
 
 // handle brings records into history and lets what follows from them happen, each once. unfit are those that history
 // can't take, by their index, and why; the others are handled all the same. asOf are the revisions at which they came, by id; marked
-// are those whose effects have happened already.
-func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.ExecutionRecord, asOf map[string]int64, marked map[job.Handled]bool) (unfit map[int]string, err error) {
+// are those whose effects have happened already. rest are records of what those told that were not stored as a whole.
+func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.ExecutionRecord, asOf map[string]int64, marked map[job.Handled]bool) (unfit map[int]string, rest []job.ExecutionRecord, err error) {
 	// One at a time: a mark that was meant for a record must not hit one that has superseded it since.
 	m.handling.Lock()
 	defer m.handling.Unlock()
@@ -165,17 +171,17 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 	unfit = map[int]string{}
 	var recs []job.ExecutionRecord
 	var stored []bool
+	var of []int
 	for {
 		if over(l) {
-			return nil, store.ErrNotLeader
+			return nil, nil, store.ErrNotLeader
 		}
-		var of []int
 		recs, of = distinct(all, unfit)
 		if stored, err = m.History.Insert(ctx, recs); err == nil {
 			break
 		}
 		if !refusals(err, of, unfit) {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	m.recorded(recs)
@@ -190,7 +196,7 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 		rec := &recs[i]
 		if !stored[i] { // another version may stand, whose effects are to happen then
 			if rec, err = m.inHistory(ctx, rec); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		h := job.Handled{ID: rec.ID, Outcome: rec.Outcome}
@@ -200,7 +206,7 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 		acts := m.effects(rec, now)
 		if !stored[i] { // somebody began to handle it, and may have got anywhere
 			if acts, err = m.notYet(ctx, acts); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		if len(acts) > 0 {
@@ -208,15 +214,23 @@ func (m *Master) handle(ctx context.Context, l *store.Leadership, all []job.Exec
 		}
 	}
 	if err := m.bringAbout(ctx, l, list); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := m.tellOf(ctx, recs); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if over(l) { // another may have begun to handle what has superseded them
-		return nil, store.ErrNotLeader
+		return nil, nil, store.ErrNotLeader
 	}
-	return unfit, m.History.MarkHandled(ctx, handled, now)
+	if err := m.History.MarkHandled(ctx, handled, now); err != nil {
+		return nil, nil, err
+	}
+	whole := make([]bool, len(all))
+	for i := range recs {
+		whole[of[i]] = stored[i]
+	}
+	rest, err = m.rests(ctx, all, whole)
+	return unfit, rest, err
 }
 
 // inHistory is the record that history has in the place of one that it did not store.
