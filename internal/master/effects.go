@@ -3,8 +3,10 @@ package master
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/internal/engine"
@@ -17,10 +19,31 @@ func (m *Master) effects(rec *job.ExecutionRecord, now time.Time) []engine.Actio
 	var actions []engine.Action
 	var refused []string
 	m.view.with(func() { actions, refused = m.view.state.React(rec, now) })
-	for _, why := range refused {
-		m.Logger.Warn("a result asked for what it may not have", "task", rec.TaskID, "record", rec.ID, "refused", why)
-	}
+	m.tellRefused(rec, strings.Join(refused, "; "))
 	return actions
+}
+
+// maxRefused bounds of how many tasks it is remembered what their results were refused.
+const maxRefused = 10_000
+
+// tellRefused warns of what a result was refused, once until the task's results are refused something else, or nothing: each record has it among its
+// effects. handling is held.
+func (m *Master) tellRefused(rec *job.ExecutionRecord, why string) {
+	ref := rec.Ref()
+	level := slog.LevelWarn
+	switch {
+	case why == "":
+		if len(rec.Result) > 0 {
+			delete(m.refused, ref)
+		}
+		return
+	case m.refused[ref] == why:
+		level = slog.LevelDebug
+	case m.refused == nil, len(m.refused) >= maxRefused:
+		m.refused = map[job.TaskRef]string{}
+	}
+	m.refused[ref] = why
+	m.Logger.Log(context.Background(), level, "a result asked for what it may not have", "task", rec.TaskID, "record", rec.ID, "refused", why)
 }
 
 // notYet leaves out the runs that have been asked for already: one that has come and gone since would start again.

@@ -50,8 +50,9 @@ type Master struct {
 
 	toDeliver chan struct{} // capacity 1: there may be messages to send
 
-	turns    [64]sync.Mutex // see turn
-	handling sync.Mutex     // held while records are brought into history
+	turns    [64]sync.Mutex         // see turn
+	handling sync.Mutex             // held while records are brought into history
+	refused  map[job.TaskRef]string // what each task's latest result was refused; handling guards it
 	leader   atomic.Pointer[store.Leadership]
 }
 
