@@ -113,8 +113,10 @@ func (t *Task) checkDepends(f *Faults, prefix string) {
 }
 
 // Dependencies looks for what can't be in the dependencies of tasks: a task that there is not, a cycle, and what can
-// never be met. find gives a task as it will be, or nil. Each fault is told below the path of the task that brings it about.
-func (t *Task) Dependencies(f *Faults, path string, find func(TaskRef) *Task) {
+// never be met. find gives a task as it will be, or nil; settable tells of a condition whether any task may set it, see [MaySet].
+// Each fault is told below the path of the task that brings it about.
+func (t *Task) Dependencies(f *Faults, path string, find func(TaskRef) *Task, settable func(condition string) bool) {
+	var there []fellow
 	for i, d := range t.Depends {
 		at, ref := fmt.Sprintf("%s.depends[%d]", path, i), d.Ref(t.Group)
 		on := find(ref)
@@ -126,33 +128,17 @@ func (t *Task) Dependencies(f *Faults, path string, find func(TaskRef) *Task) {
 			continue
 		case d.Within > 0 && on.Mode == OnlyOnce:
 			f.AddHint(at+".within", "remove it", "%s has mode onlyonce: a success that is too old is never followed by another", ref)
-		case d.Strategy == SameNode && apart(t, on):
-			f.AddHint(at, "let both name a common node, or use strategy at-least-once", "%s never runs on a node of %s", ref, t.Ref())
+		case d.Strategy == SameNode:
+			list := t.fellows(on, find)
+			if why := t.apartFrom(list, there, settable); why != "" {
+				f.AddHint(at, "let both select a common node, use strategy at-least-once, or, for a condition, have a task that may set it (allow.conditions)", "%s", why)
+			}
+			there = append(there, list...)
 		}
 		if cycle := findCycle(t, on, find); cycle != "" {
 			f.AddHint(at+".task", "one of them must not depend on the next", "the dependencies go in a circle: %s", cycle)
 		}
 	}
-}
-
-// apart tells whether two tasks can never be on the same node: both name nodes, and none of them is the other's.
-func apart(a, b *Task) bool {
-	plain := func(t *Task) bool { return len(t.Nodes) > 0 && PlainNames(t.Nodes) }
-	if plain(a) && plain(b) {
-		return !slices.ContainsFunc(a.Nodes, func(n NodeID) bool { return slices.Contains(b.Nodes, n) })
-	}
-	never := func(named, other *Task) bool {
-		return plain(named) && len(other.Nodes) > 0 && !slices.ContainsFunc(named.Nodes, func(n NodeID) bool { return NamesNode(other.Nodes, n) })
-	}
-	if never(a, b) || never(b, a) {
-		return true
-	}
-	for k, v := range a.Labels {
-		if w, ok := b.Labels[k]; ok && w != v {
-			return true
-		}
-	}
-	return false
 }
 
 // findCycle is a way from a task back to itself that begins with a dependency of it, or "".

@@ -103,7 +103,12 @@ func (s *State) Plan(now time.Time) []Action {
 
 // place brings the jobs in line with the tasks and the nodes that changed.
 func (s *State) place(now time.Time) []Action {
+	if len(s.limited) > 0 {
+		s.picked, s.placedNow = map[*task][]job.NodeID{}, map[*task]bool{}
+		defer func() { s.picked, s.placedNow = nil, nil }()
+	}
 	s.departures(now)
+	s.expire(now)
 	if len(s.dirtyNodes) > 0 {
 		for _, t := range s.tasks {
 			if _, dirty := s.dirtyTasks[t]; !dirty && s.touched(t) {

@@ -243,7 +243,8 @@ func selects(t *job.Task, n *job.Node) bool {
 	return err == nil && t.Rule().Matches(n) && where.Matches(n) && job.NamesNode(t.Nodes, n.ID)
 }
 
-// replaced looks whether limited tasks are on nodes that can run them, when everybody is there.
+// replaced looks whether limited tasks are on nodes that can run them, when everybody is there. One that depends on another has no better
+// place where that is not.
 func (c *checks) replaced() {
 	for _, j := range c.w.jobs {
 		e, n := c.w.tasks[j.job.Ref()], c.w.nodes[j.job.NodeID]
@@ -252,7 +253,7 @@ func (c *checks) replaced() {
 		}
 		others := 0
 		for id, o := range c.w.nodes {
-			if _, there := c.w.jobs[string(id)+"/"+job.JobHash(j.job.Ref(), id)]; !there && c.w.online[id] != nil && !o.Cordoned && selects(&e.Task, o) {
+			if _, there := c.w.jobs[string(id)+"/"+job.JobHash(j.job.Ref(), id)]; !there && c.w.online[id] != nil && !o.Cordoned && selects(&e.Task, o) && c.runsOn(e, id, c.isOn) {
 				others++
 			}
 		}

@@ -78,6 +78,7 @@ func (s *State) fact(t *task, old, now *job.Fact) {
 	if old == nil || now == nil || !old.Success.Equal(now.Success) || old.Run != now.Run {
 		s.expires = time.Time{}
 		s.news(t.ref)
+		s.elsewhere(t)
 	}
 }
 
@@ -130,11 +131,12 @@ func (s *State) Learned(ref job.TaskRef) bool {
 }
 
 func (s *State) setDepends(t *task, depends []job.Depend) {
+	s.elsewhere(t) // those that were in a party with it
+	defer s.elsewhere(t)
 	for _, d := range t.depends {
 		ref := d.Ref(t.ref.Group)
-		if delete(s.depended[ref], t); len(s.depended[ref]) == 0 {
-			delete(s.depended, ref)
-		}
+		unlist(s.depended, ref, t)
+		unlist(s.fellows, ref, t)
 		if x := s.tasks[ref]; x != nil {
 			s.learning(x)
 		}
@@ -143,16 +145,29 @@ func (s *State) setDepends(t *task, depends []job.Depend) {
 	delete(s.expiring, t)
 	for _, d := range depends {
 		ref := d.Ref(t.ref.Group)
-		if s.depended[ref] == nil {
-			s.depended[ref] = map[*task]struct{}{}
+		list(s.depended, ref, t)
+		if d.Strategy == job.SameNode {
+			list(s.fellows, ref, t)
 		}
-		s.depended[ref][t] = struct{}{}
 		if d.Within > 0 {
 			s.expiring[t], s.expires = struct{}{}, time.Time{}
 		}
 		if x := s.tasks[ref]; x != nil {
 			s.learning(x)
 		}
+	}
+}
+
+func list(of map[job.TaskRef]map[*task]struct{}, ref job.TaskRef, t *task) {
+	if of[ref] == nil {
+		of[ref] = map[*task]struct{}{}
+	}
+	of[ref][t] = struct{}{}
+}
+
+func unlist(of map[job.TaskRef]map[*task]struct{}, ref job.TaskRef, t *task) {
+	if delete(of[ref], t); len(of[ref]) == 0 {
+		delete(of, ref)
 	}
 }
 
@@ -190,12 +205,17 @@ func (s *State) Dependents(ref job.TaskRef) []job.TaskRef {
 
 // unmet says what a task depends on and has not on a node; without a node, what it has on none of its nodes.
 func (s *State) unmet(t *task, id job.NodeID, now time.Time) []string {
+	return s.unmetBut(t, id, now, func(*task, job.Depend) string { return "" })
+}
+
+// unmetBut adds a remark to each.
+func (s *State) unmetBut(t *task, id job.NodeID, now time.Time, remark func(*task, job.Depend) string) []string {
 	var list []string
 	for _, d := range t.depends {
 		if s.met(t, d, id, now) {
 			continue
 		}
-		text := d.Text(t.ref.Group)
+		text := d.Text(t.ref.Group) + remark(t, d)
 		if x := s.tasks[d.Ref(t.ref.Group)]; x == nil || x.written == nil && !x.unreadable {
 			text += ", which is gone" // ancestor 26
 		}
@@ -313,6 +333,7 @@ func (s *State) dropped(ref job.TaskRef) {
 		t.known = known{}
 		s.learning(t)
 		s.news(ref)
+		s.elsewhere(t)
 		s.forget(t)
 	}
 }

@@ -27,9 +27,9 @@ func (s *State) WouldPlace(e *job.TaskEntry) []job.NodeID {
 	if err != nil {
 		return nil
 	}
-	t := &task{ref: e.Ref(), entry: entry, rule: rule, where: where}
-	if known := s.tasks[t.ref]; known != nil {
-		t.jobs = known.jobs
+	t := &task{ref: e.Ref(), entry: entry, rule: rule, where: where, depends: entry.Task.Depends}
+	if was := s.tasks[t.ref]; was != nil {
+		t.jobs, t.known = was.jobs, was.known
 	}
 	return s.selected(t)
 }
@@ -47,7 +47,7 @@ func (s *State) Explain(ref job.TaskRef) []Placement {
 		if p.Reason = s.unfit(t, id); p.Reason == "" && !p.Bound {
 			p.Reason = s.passedOver(t, id)
 		}
-		if unmet := s.unmet(t, id, s.placing); p.Reason == "" && len(unmet) > 0 {
+		if unmet := s.unmetThere(t, id, s.placing); p.Reason == "" && len(unmet) > 0 {
 			p.Reason = waitsFor(unmet)
 		}
 		list = append(list, p)

@@ -37,7 +37,6 @@ func (s *State) stir(t *task) {
 
 // starts says what starts now.
 func (s *State) starts(now time.Time) []Action {
-	s.expire(now)
 	s.giveUps(now)
 	s.arrivals()
 	if len(s.stirred) == 0 {

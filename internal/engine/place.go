@@ -17,6 +17,9 @@ func (s *State) placeTask(t *task, now time.Time) []Action {
 	}
 	on := s.selected(t)
 	s.promise(t, on)
+	if s.placedNow != nil && t.limit() > 0 {
+		s.placedNow[t] = true
+	}
 	var actions []Action
 	config := s.configFor(t)
 	t.stamp = t.stampFor(on, config)
@@ -45,6 +48,9 @@ func (s *State) placeTask(t *task, now time.Time) []Action {
 				actions = append(actions, DeleteJob{Node: id, Hash: job.JobHash(t.ref, id), Revision: t.jobs[id].rev})
 			}
 		}
+	}
+	if gained > 0 || len(t.jobs)+gained > len(on) {
+		s.elsewhere(t)
 	}
 	return actions
 }

@@ -104,6 +104,7 @@ func history(t *rapid.T, b bug) (wrong, journal []string) {
 		w.checks.fail("the plans do not come to an end")
 	}
 	w.checks.placed()
+	w.checks.together()
 	if p.n(2) == 0 {
 		p.node().die(true)
 		if !w.pass(lease*5/2, time.Second) {
@@ -146,7 +147,7 @@ func (p *people) node() *sim {
 }
 
 func (p *people) ref() job.TaskRef {
-	return job.Ref("", one(p.t, "a", "b"))
+	return job.Ref("", one(p.t, "a", "b", "a", "b", "c"))
 }
 
 func (p *people) step() {
@@ -249,11 +250,13 @@ func (p *people) edit() {
 	if p.n(3) == 0 {
 		task.Exclude = []string{"calendar:holidays"}
 	}
-	switch p.n(3) {
-	case 0:
+	switch p.n(6) {
+	case 0, 1:
 		task.Labels = map[string]string{"role": "x"}
-	case 1:
+	case 2, 3:
 		task.Nodes = []job.NodeID{"n1", "n2"}
+	case 4:
+		task.Nodes = one(p.t, []job.NodeID{"n2", "n3"}, []job.NodeID{"n3"})
 	}
 	if p.n(3) == 0 {
 		task.MaxNodes = 1 + p.n(2)
@@ -266,12 +269,20 @@ func (p *people) edit() {
 	p.w.apply(task)
 }
 
-// depends lets b depend on a, and either of them run once.
+// depends lets b depend on a, c on either or both of them, and each of them run once.
 func (p *people) depends(t *job.Task) {
 	if t.Name == "b" && p.n(2) == 0 {
 		t.Depends = []job.Depend{{
 			Task: "a", Strategy: one(p.t, job.SameNode, job.AtLeastOnce), Within: job.Duration(p.n(2)) * job.Duration(2*time.Minute),
 		}}
+	}
+	if t.Name == "c" {
+		for _, on := range one(p.t, []string{"a"}, []string{"b"}, []string{"a", "b"}) {
+			t.Depends = append(t.Depends, job.Depend{Task: on, Strategy: job.SameNode})
+		}
+	}
+	if len(t.Depends) > 0 && t.MaxNodes == 0 && p.n(2) == 0 {
+		t.MaxNodes = 1
 	}
 	switch p.n(6) {
 	case 0:

@@ -136,7 +136,7 @@ func words(line string) []string {
 //	advance DURATION    time passes, and the leader plans each second
 //	sleep DURATION      time passes, and there is no leader
 //	lead                a master that has just started takes over
-//	show jobs|history|floors|claims|dispatches|config, explain TASK
+//	show jobs|history|floors|claims|dispatches|config, explain TASK, stranded TASK
 func (s *scenario) run(line string) {
 	args := append(words(line), "", "", "", "", "", "")
 	w, id := s.w, job.NodeID(args[1])
@@ -210,6 +210,9 @@ func (s *scenario) run(line string) {
 		return
 	case "lead":
 		w.relist()
+	case "stranded":
+		w.said = append(w.said, w.leader().Stranded(job.Ref("", args[1]))...)
+		return
 	case "show", "explain":
 		s.show(args[0]+" "+args[1], args[1])
 		return

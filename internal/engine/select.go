@@ -10,7 +10,7 @@ import (
 
 // Which nodes a task is bound to. Without a limit it is on every node that its names, labels and conditions select, whether
 // that is there or not: see docs/decisions/0004. With one, it is on that many of them, and stays where it is until a node is no
-// good any more and there is a better one.
+// good any more and there is a better one. Tasks that must be on one node choose with regard to each other: see together.go.
 
 // replaceAfter is how many leases after it went away a node gives its place among a limited number to another.
 const replaceAfter = 2
@@ -21,7 +21,9 @@ func (s *State) touched(t *task) bool {
 		_, bound := t.jobs[id]
 		fits := s.matches(t, id, bound)
 		switch {
-		case bound && (!fits || t.limit() > 0 && !s.usable(t, id)):
+		case !bound && t.limit() > 0 && t.facts[id] != nil && s.tied(t):
+			return true
+		case bound && (!fits || t.limit() > 0 && (!s.usable(t, id) || s.tied(t))):
 			return true
 		case !bound && fits && (t.limit() == 0 || s.lacking(t)):
 			return true
@@ -55,12 +57,29 @@ func (s *State) matches(t *task, id job.NodeID, bound bool) bool {
 	return t.fits(n.node)
 }
 
-// selected lists the nodes on which a task belongs, in their order.
+// selected lists the nodes on which a task belongs, in their order. While one question is answered, or one plan made, the answer for
+// a task that is tied to others is the same.
 func (s *State) selected(t *task) []job.NodeID {
 	if t.rule == nil {
 		return nil
 	}
-	if on := s.settledOn(t); on != nil {
+	if t.limit() == 0 || !s.tied(t) {
+		return s.select1(t, nil)
+	}
+	if s.picked == nil {
+		s.picked = map[*task][]job.NodeID{}
+		defer func() { s.picked = nil }()
+	}
+	on, known := s.picked[t]
+	if !known {
+		on = s.select1(t, s.companyOf(t))
+		s.picked[t] = on
+	}
+	return on
+}
+
+func (s *State) select1(t *task, c *company) []job.NodeID {
+	if on := s.settledOn(t, c); on != nil {
 		return on
 	}
 	var on []job.NodeID
@@ -90,20 +109,24 @@ func (s *State) selected(t *task) []job.NodeID {
 	}
 	slices.Sort(on)
 	on = slices.Compact(on)
-	if limit := t.limit(); limit > 0 && len(on) > limit {
-		on = s.chosen(t, on, limit)
+	switch limit := t.limit(); {
+	case limit == 0 || len(on) <= limit:
+		return on
+	case c != nil:
+		return s.chosenTogether(t, c, on, limit)
+	default:
+		return s.chosen(t, on, limit)
 	}
-	return on
 }
 
 // settledOn are the nodes of a limited task that is on as many as it may be, all of them good: then the others need not be looked at.
-func (s *State) settledOn(t *task) []job.NodeID {
+func (s *State) settledOn(t *task, c *company) []job.NodeID {
 	if t.limit() == 0 || len(t.jobs) != t.limit() {
 		return nil
 	}
 	on := make([]job.NodeID, 0, len(t.jobs))
 	for id := range t.jobs {
-		if !s.matches(t, id, true) || !s.usable(t, id) {
+		if !s.matches(t, id, true) || !s.usable(t, id) || c != nil && !c.best(id) {
 			return nil
 		}
 		on = append(on, id)
@@ -164,13 +187,14 @@ func (s *State) replaceable(n *node) bool {
 	return n.presence == nil && !s.placing.Before(latest(n.changed, s.began).Add(replaceAfter*s.lease))
 }
 
-// lacking tells whether a limited task is on fewer nodes than it may be, or on one that should be replaced.
+// lacking tells whether a limited task is on fewer nodes than it may be, or on one than which there may be a better one.
 func (s *State) lacking(t *task) bool {
 	if len(t.jobs) < t.limit() {
 		return true
 	}
+	c := s.companyOf(t)
 	for id := range t.jobs {
-		if !s.usable(t, id) {
+		if !s.usable(t, id) || c != nil && !c.best(id) {
 			return true
 		}
 	}
@@ -206,7 +230,7 @@ func (s *State) departures(now time.Time) {
 		case s.replaceable(n):
 			delete(s.departed, id)
 			for t := range s.limited {
-				if _, bound := t.jobs[id]; bound {
+				if _, bound := t.jobs[id]; bound || t.facts[id] != nil && s.tied(t) {
 					s.dirty(t)
 				}
 			}

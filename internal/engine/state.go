@@ -43,6 +43,8 @@ type State struct {
 	slow       map[job.NodeID]time.Duration  // how far clocks are behind, where it matters; see clocks.go
 	unreadable map[job.NodeID]struct{}       // nodes whose documents can't be read here, and were not before
 	limited    map[*task]struct{}            // the tasks with max_nodes
+	picked     map[*task][]job.NodeID        // what those in a party chose, while that must not change; else nil
+	placedNow  map[*task]bool                // of those, the ones that the present plan has placed
 	departed   map[job.NodeID]struct{}       // nodes that went away, and whose place nobody has yet
 	arrived    bool                          // a node has come
 	load       map[job.NodeID]int            // the jobs on each node
@@ -55,6 +57,7 @@ type State struct {
 	judged  time.Time // when the dispatches were looked at
 
 	depended  map[job.TaskRef]map[*task]struct{} // the tasks that depend on a task, known or not
+	fellows   map[job.TaskRef]map[*task]struct{} // of those, the ones that must be on the same node
 	unlearned map[job.TaskRef]struct{}           // of which history must be looked through; see depends.go
 	idle      map[*task]struct{}                 // of which facts are kept, and nobody asks any more
 	expiring  map[*task]struct{}                 // those with a dependency that may become too old
@@ -129,7 +132,7 @@ func New(o Options) *State {
 		config: map[configKey]string{}, naming: map[string]map[*task]struct{}{},
 		calendars: map[string]*job.CalendarEntry{}, excluding: map[string]map[*task]struct{}{}, wishes: map[dispatchKey]*wish{}, slow: map[job.NodeID]time.Duration{}, unreadable: map[job.NodeID]struct{}{},
 		limited: map[*task]struct{}{}, departed: map[job.NodeID]struct{}{}, load: map[job.NodeID]int{}, promised: map[job.NodeID]int{},
-		depended: map[job.TaskRef]map[*task]struct{}{}, unlearned: map[job.TaskRef]struct{}{}, idle: map[*task]struct{}{}, expiring: map[*task]struct{}{},
+		depended: map[job.TaskRef]map[*task]struct{}{}, fellows: map[job.TaskRef]map[*task]struct{}{}, unlearned: map[job.TaskRef]struct{}{}, idle: map[*task]struct{}{}, expiring: map[*task]struct{}{},
 		stirred: map[*task][]job.NodeID{}, starters: map[*task]struct{}{}, came: map[job.NodeID]struct{}{}, queued: map[*task]struct{}{}, alive: map[string]int{},
 		dirtyTasks: map[*task]struct{}{}, dirtyNodes: map[job.NodeID]struct{}{}, roused: map[*task]struct{}{},
 	}

@@ -180,22 +180,29 @@ func (p *starting) request(t *task, w *job.Waiting) {
 		}
 		return
 	}
-	for _, n := range not {
-		if n.Waits {
-			p.trigger(t, w, n.Node)
+	waits := false
+	for _, n := range not { // what is lacking may be where only some of its nodes are
+		if waits = waits || n.Waits; n.Waits && p.trigger(t, w, n.Node) {
 			return
 		}
+	}
+	if waits {
+		return
 	}
 	if len(not) == 1 && w.Node != "" && !w.Force && t.entry.Task.Mode == job.OnlyOnce && t.facts[t.scope(w.Node)] != nil && !t.facts[t.scope(w.Node)].Success.IsZero() {
 		p.actions = append(p.actions, FailWaiting{Waiting: w, Record: waitingRecord(w, p.now, job.Skipped, not[0].Reason)})
 	}
 }
 
-// trigger starts the passive tasks that a waiting run lacks, each once.
-func (p *starting) trigger(t *task, w *job.Waiting, id job.NodeID) {
+// trigger starts the passive tasks that a waiting run lacks on a node, each once, and tells whether any is on its way there.
+func (p *starting) trigger(t *task, w *job.Waiting, id job.NodeID) (found bool) {
 	for _, n := range p.lacking(t, id, map[*task]bool{}) {
 		x := n.task
-		if slices.Contains(w.Triggered, x.ref.String()) || p.s.busy(x, n) {
+		if p.s.busy(x, n) {
+			found = true
+			continue
+		}
+		if slices.Contains(w.Triggered, x.ref.String()) {
 			continue
 		}
 		r := Request{
@@ -214,8 +221,9 @@ func (p *starting) trigger(t *task, w *job.Waiting, id job.NodeID) {
 		next := w.Clone()
 		next.Triggered = append(next.Triggered, x.ref.String())
 		p.actions = append(p.actions, AdvanceWaiting{Waiting: next, Facts: facts, Dispatches: list})
-		return
+		return true
 	}
+	return found
 }
 
 // hopelessWait says why a waiting run will never run, or "".
@@ -226,7 +234,7 @@ func (s *State) hopelessWait(t *task, w *job.Waiting, now time.Time) string {
 		if t.entry == nil {
 			return why
 		}
-		if unmet := s.unmet(t, w.Node, now); len(unmet) > 0 {
+		if unmet := s.unmetThere(t, w.Node, now); len(unmet) > 0 {
 			why += ": it " + waitsFor(unmet)
 		}
 		return why
@@ -267,12 +275,17 @@ func (s *State) WaitsFor(w *job.Waiting, now time.Time) []string {
 	}
 	on := w.Node
 	if on == "" {
-		for _, id := range sortedJobs(t) {
-			on = id
-			break
+		for _, id := range sortedJobs(t) { // where it can come to run, if that is anywhere
+			if on == "" {
+				on = id
+			}
+			if len(s.stranded(t, id, now)) == 0 {
+				on = id
+				break
+			}
 		}
 	}
-	if unmet := s.unmet(t, on, now); len(unmet) > 0 {
+	if unmet := s.unmetThere(t, on, now); len(unmet) > 0 {
 		return unmet
 	}
 	_, not, err := s.Dispatch(Request{Task: t.ref, Nodes: []job.NodeID{on}, Key: w.Key, Force: w.Force}, now)

@@ -13,8 +13,9 @@ import (
 
 // checkDepends looks at what tasks that are about to be written depend on; all is how the tasks will stand. path is theirs in the request.
 func checkDepends(f *job.Faults, all map[job.TaskRef]*job.Task, tasks []whole, path func(i int) string) {
+	settable := job.MaySet(all)
 	for i := range tasks {
-		tasks[i].Dependencies(f, path(i), func(ref job.TaskRef) *job.Task { return all[ref] })
+		tasks[i].Dependencies(f, path(i), func(ref job.TaskRef) *job.Task { return all[ref] }, settable)
 	}
 }
 

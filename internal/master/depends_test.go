@@ -36,6 +36,9 @@ func TestDependenciesAreChecked(t *testing.T) {
 			"default/b -> default/c -> default/a -> default/b": {task("a", "", needs("b")), task("b", "", needs("c")), task("c", "", needs("a"))},
 			"depends on itself":                                {task("a", "", needs("a"))},
 			"default/b never runs on a node of default/a":      {task("a", "", on("n1"), needs("b")), task("b", "", on("n2"))},
+			"default/a wants !edge, and default/b wants edge": {
+				task("a", "", needs("b"), func(t *job.Task) { t.Where = "!edge" }), task("b", "", func(t *job.Task) { t.Where = "edge" }),
+			},
 			"is never followed by another": {task("b", "", once), task("a", "", func(t *job.Task) {
 				t.Depends = []job.Depend{{Task: "b", Within: job.Duration(time.Hour)}}
 			})},
@@ -235,4 +238,27 @@ func TestDependenciesThroughDeaths(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Where a task waits for what can't come to its node, the answers say so, and where that is instead.
+func TestWaitingApartIsTold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		w.node("n1")
+		w.node("n2")
+		m.apply(task("a", "", func(t *job.Task) { t.MaxNodes = 1 }), task("b", "0 * * * *", needs("a")))
+		want := func(on, other job.NodeID) string {
+			return fmt.Sprintf("default/b waits on %s: its same-node dependency default/a is not placed there (default/a is on %s: max_nodes 1).", on, other)
+		}
+		w.until("why tells", func() bool {
+			why, err := m.Why(w.ctx, job.Ref("", "b"), time.Time{})
+			return err == nil && (slices.Contains(why.Notes, want("n1", "n2")) || slices.Contains(why.Notes, want("n2", "n1")))
+		})
+		v, err := m.Task(w.ctx, job.Ref("", "b"))
+		if err != nil || !slices.ContainsFunc(v.Placing, func(p job.Placement) bool {
+			return strings.Contains(p.Reason, "waits for default/a on this node; default/a is not placed there")
+		}) {
+			t.Errorf("placed as %+v, %v", v.Placing, err)
+		}
+	})
 }

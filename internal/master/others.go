@@ -22,7 +22,7 @@ func (m *Master) checkOthers(
 	if err != nil {
 		return err
 	}
-	o := &others{m: m, ctx: ctx, all: all, was: map[job.TaskRef]*job.Task{}}
+	o := &others{m: m, ctx: ctx, all: all, was: map[job.TaskRef]*job.Task{}, settable: job.MaySet(all)}
 	for _, e := range entries {
 		o.was[e.Ref()] = &e.Task
 	}
@@ -81,6 +81,7 @@ type others struct {
 	m        *Master
 	ctx      context.Context
 	was, all map[job.TaskRef]*job.Task // as the tasks are, and as they will be
+	settable func(string) bool         // of a condition, whether a task may set it
 }
 
 // check tells what comes to be wrong with a task; follows: with itself too, else with what it depends on alone.
@@ -92,7 +93,7 @@ func (o *others) check(f *job.Faults, path string, ref job.TaskRef, follows bool
 			addFaults(&found, at, t.NeverFires(o.m.Now()))
 			o.m.checkCalendars(o.ctx, &found, at, t.Rule())
 		}
-		t.Dependencies(&found, at, find)
+		t.Dependencies(&found, at, find, o.settable)
 		t.CheckStep(&found, at, find)
 		return found
 	}

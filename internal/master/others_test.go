@@ -78,7 +78,7 @@ func TestTemplatesAreCheckedThroughTheirTasks(t *testing.T) {
 		const by = " (by template base)"
 		m.refused(templates(base(needs("b"))), "templates[0]: task default/a.depends[0].task: the dependencies go in a circle: default/a -> default/b -> default/a"+by)
 		m.refused(templates(base(needs("z"))), "templates[0]: task default/a.depends[0].task: there is no task default/z"+by)
-		m.refused(templates(base(func(t *job.Task) { on("n1")(t); needs("far")(t) })), "templates[0]: task default/a.depends[0]: default/far never runs on a node of default/a"+by)
+		m.refused(templates(base(func(t *job.Task) { on("n1")(t); needs("far")(t) })), "templates[0]: task default/a.depends[0]: default/far never runs on a node of default/a: default/a names n1, and default/far names n2"+by)
 		m.refused(templates(base(func(t *job.Task) { t.Stdin = "{{ steps.b.result.x }}" })), `templates[0]: task default/a: step b is not before step a`+by)
 		m.refused(templates(base(func(t *job.Task) { t.Timer, t.Exclude = "@daily", []string{"calendar:none"} })), "templates[0]: task default/a.exclude[0]: there is no calendar none"+by)
 		m.refused(templates(base(func(t *job.Task) { t.Timer = "@at 1990-01-01T00:00:00Z" })), "templates[0]: task default/a.timer: ", "never fires")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rota-dev/rota/client"
@@ -18,15 +19,16 @@ type Why = client.Why
 
 // inquiry is what is looked at to say what became of an instant.
 type inquiry struct {
-	m       *Master
-	now     time.Time
-	entry   *job.TaskEntry
-	rule    *job.Rule // the present one, parsed; nil: there is no timer
-	placing []job.Placement
-	outlook engine.Outlook
-	settled []job.ExecutionRecord
-	alive   []*job.Process // of the instant
-	why     *Why
+	m        *Master
+	now      time.Time
+	entry    *job.TaskEntry
+	rule     *job.Rule // the present one, parsed; nil: there is no timer
+	placing  []job.Placement
+	stranded []string // why what it needs on its nodes is not there
+	outlook  engine.Outlook
+	settled  []job.ExecutionRecord
+	alive    []*job.Process // of the instant
+	why      *Why
 }
 
 // Why tells what became of the instant of a task at a time, or of the last one before it; a zero time is now. It looks in
@@ -42,7 +44,7 @@ func (m *Master) whyOf(ctx context.Context, ref job.TaskRef, at time.Time) (*Why
 	m.view.with(func() {
 		if e := m.view.tasks[ref]; e != nil {
 			q.entry, rule, err = m.view.state.Resolved(e)
-			q.placing = m.view.state.Explain(ref)
+			q.placing, q.stranded = m.view.state.Explain(ref), m.view.state.Stranded(ref)
 		}
 	})
 	if q.entry == nil {
@@ -142,6 +144,9 @@ func (q *inquiry) remark() {
 		q.note("The task is paused since %s.", q.stamp(e.PausedAt))
 	case !w.Instant.IsZero() && e.PausedFor(w.Instant):
 		q.note("The task was paused from %s to %s.", q.stamp(e.PausedAt), q.stamp(e.ResumedAt))
+	}
+	for _, why := range q.stranded {
+		q.note("%s.", strings.TrimSuffix(why, "."))
 	}
 }
 
