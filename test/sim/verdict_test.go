@@ -60,7 +60,7 @@ func (w *world) accounted(ref job.TaskRef, recs []*job.ExecutionRecord) {
 		made = e.CreatedAt
 	}
 	claims := func(r *job.ExecutionRecord) bool {
-		return r.Node == "" || r.ID != string(job.FiringID(ref, r.Node, r.Instant))
+		return r.Node == "" || len(r.Owed) == 0 && r.ID != string(job.FiringID(ref, r.Node, r.Instant)) // what a node owes the leader tells by a name of its own
 	}
 	expect := func(node job.NodeID, claimed bool, i time.Time) {
 		k := key{node, i.Unix()}
@@ -288,10 +288,13 @@ func (w *world) independent() {
 	begun := map[job.RunID]*started{}
 	first := map[[2]string]*started{} // by life and task
 	for _, s := range w.seen.starts {
-		if s.attempt == 1 {
+		if s.attempt > 1 || s.asked { // a further attempt may be of a run that an earlier life fired
+			continue
+		}
+		if begun[s.run] == nil { // what its node forgot, for its disk was full, may begin again later
 			begun[s.run] = s
 		}
-		if k := [2]string{s.life, s.task.Name}; s.trigger == job.TriggerTimer && s.kind == job.KindCommon && first[k] == nil {
+		if k := [2]string{s.life, s.task.Name}; s.kind == job.KindCommon && first[k] == nil {
 			first[k] = s
 		}
 	}
