@@ -140,5 +140,9 @@ func (t *Tree) discard(l *Leaf) {
 	l.close()
 	if !l.remove() {
 		t.strayed = append(t.strayed, l)
+		return
+	}
+	if l.inherited {
+		sweep(filepath.Dir(filepath.Dir(l.v2)))
 	}
 }

@@ -28,9 +28,12 @@ type Leaf struct {
 	events int               // cgroup.events, -1: none
 	v1     map[string]string // its directories in version 1, by controller
 	limits job.Limits
-	base   Usage       // what it had counted when it was taken
-	last   *Usage      // what it had counted at the last look; nil: somebody was in it after that
-	killed atomic.Bool // then it is not used again: some kernels kill at once what is forked into it later
+	base   Usage  // what it had counted when it was taken
+	last   *Usage // what it had counted at the last look; nil: somebody was in it after that
+	spent  Usage  // by the runs that were in it
+	// inherited says that another process's Tree made it.
+	inherited bool
+	killed    atomic.Bool // then it is not used again: some kernels kill at once what is forked into it later
 }
 
 // Take gives an empty leaf, with limits where any are set that groups enforce. Where there is nothing to give (no version 2, and
@@ -218,6 +221,9 @@ func (l *Leaf) Populated() bool {
 	}
 	var buf [128]byte
 	n, err := unix.Pread(l.events, buf[:], 0)
+	if errors.Is(err, unix.ENODEV) { // who made it has removed it, which the kernel allows where nobody is left
+		return false
+	}
 	return err != nil || !bytes.Contains(buf[:n], []byte("populated 0"))
 }
 
@@ -269,7 +275,12 @@ type Usage struct {
 
 // Usage reads the counters, of what was used since the leaf was taken. Those of a leaf without limits are zero.
 func (l *Leaf) Usage() (u Usage) {
-	if l == nil || l.limits.IsZero() {
+	switch {
+	case l == nil:
+		return u
+	case l.inherited:
+		return l.time()
+	case l.limits.IsZero():
 		return u
 	}
 	u = l.count()
@@ -330,6 +341,9 @@ func (l *Leaf) Release() {
 	defer t.mu.Unlock()
 	if l.Populated() {
 		l.last = nil
+		if l.inherited {
+			l.close()
+		}
 		t.strayed = append(t.strayed, l)
 		return
 	}

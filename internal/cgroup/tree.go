@@ -182,6 +182,9 @@ func newBranch(parent string) (*branch, error) {
 			return nil, fmt.Errorf("group %s is threaded, or belongs to one that is: no process can be started below it", parent)
 		}
 		lock, err := lockDir(dir, unix.LOCK_EX)
+		if errors.Is(err, os.ErrNotExist) { // somebody's sweep came between
+			continue
+		}
 		if err != nil {
 			_ = unix.Rmdir(dir)
 			return nil, err
