@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -33,6 +34,8 @@ type execution struct {
 	from   job.Stream // whose last JSON object is the result; empty: neither
 	done   chan struct{}
 	then   func(job.Execution) // called once, after the end; nil: nobody
+	lent   *Lent               // nil: nobody else can go on with it
+	heir   *heir               // nil: this process began it
 	exited chan struct{}       // closed when the main process has exited while terminate is at work
 	told   sync.Once           // then was called
 	now    chan struct{}       // closed to end the grace
@@ -70,7 +73,7 @@ func (x *execution) Pid() int { return x.pid }
 func (x *execution) StartTicks() uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.ticks == 0 && !x.ended {
+	if x.ticks == 0 && !x.ended && x.heir == nil { // an heir knew it when it was one
 		if p, err := readProc(x.pid, make([]byte, 0, statSize)); err == nil {
 			x.ticks = p.start
 		}
@@ -128,6 +131,10 @@ func (x *execution) stop(outcome job.Outcome, cause string) {
 }
 
 func (s *source) ready(_ int, buf []byte) {
+	if l := s.x.lent; l != nil {
+		l.ready(s, buf)
+		return
+	}
 	s.x.mu.Lock()
 	defer s.x.mu.Unlock()
 	s.read(buf)
@@ -154,10 +161,16 @@ func (s *source) read(buf []byte) {
 
 // take keeps what was read. x.mu is held.
 func (s *source) take(p []byte) {
-	x, now := s.x, s.x.reaped
+	now := s.x.reaped
 	if now.IsZero() {
 		now = time.Now()
 	}
+	s.takeAt(p, now)
+}
+
+// takeAt keeps what was read at a time. x.mu is held.
+func (s *source) takeAt(p []byte, now time.Time) {
+	x := s.x
 	if x.log == nil && (x.out.full(len(p)) || x.out.parts.full()) {
 		x.publish() // while all of it is still there
 	}
@@ -176,7 +189,9 @@ func (s *source) shut() {
 		s.x.r.loop.pause(s.fd)
 		s.paused = true
 	}
-	unix.Close(s.w)
+	if s.w >= 0 {
+		unix.Close(s.w)
+	}
 }
 
 // drain takes what the pipe holds at this moment, in which the main process has exited, and does not wait for more:
@@ -216,6 +231,11 @@ func (w waiter) ready(_ int, buf []byte) {
 
 // await stands in for a pidfd. It costs a thread for as long as the process lives.
 func (x *execution) await() {
+	if x.heir != nil {
+		x.awaitParent()
+		x.mainExited(make([]byte, chunkSize))
+		return
+	}
 	for {
 		err := unix.Waitid(unix.P_PID, x.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if err != unix.EINTR {
@@ -236,8 +256,7 @@ func (x *execution) mainExited(buf []byte) bool {
 	if x.cause == "" {
 		return x.reap(buf, syscall.WNOHANG)
 	}
-	var info unix.Siginfo
-	if err := unix.Waitid(unix.P_PID, x.pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil); err == nil && info.Signo == 0 {
+	if !x.gone() {
 		return false
 	}
 	select {
@@ -248,15 +267,37 @@ func (x *execution) mainExited(buf []byte) bool {
 	return true
 }
 
-// reap takes the exit status of the main process and, if it had one, completes the run. mu is held.
-func (x *execution) reap(buf []byte, options int) bool {
-	var status syscall.WaitStatus
-	var usage syscall.Rusage
+// gone tells whether the main process has exited, and its status can be had. mu is held.
+func (x *execution) gone() bool {
+	if x.heir != nil {
+		_, done, err := statusOf(x.pidfd, x.pid)
+		return done || err != nil || x.heir.given
+	}
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, x.pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+	return err != nil || info.Signo != 0
+}
+
+// wait takes the exit status of the main process; done is false where it has not exited. mu is held.
+func (x *execution) wait(options int) (status syscall.WaitStatus, usage syscall.Rusage, done bool, err error) {
+	if x.heir != nil {
+		status, done, err = statusOf(x.pidfd, x.pid)
+		if !done && err == nil && x.heir.given {
+			err = errors.New("nobody waited for it")
+		}
+		return status, usage, done || err != nil, err
+	}
 	pid, err := syscall.Wait4(x.pid, &status, options, &usage)
-	for err == syscall.EINTR {
+	for errors.Is(err, syscall.EINTR) {
 		pid, err = syscall.Wait4(x.pid, &status, options, &usage)
 	}
-	if err == nil && pid == 0 {
+	return status, usage, err != nil || pid != 0, err
+}
+
+// reap takes the exit status of the main process and, if it had one, completes the run. mu is held.
+func (x *execution) reap(buf []byte, options int) bool {
+	status, usage, done, err := x.wait(options)
+	if !done {
 		return false
 	}
 	end := time.Now()
@@ -267,6 +308,10 @@ func (x *execution) reap(buf []byte, options int) bool {
 	}
 	if x.pidfd >= 0 {
 		x.r.loop.drop(x.pidfd)
+	}
+	if x.lent != nil {
+		x.lent.reaped(buf, end, status, usage, err)
+		return true
 	}
 	x.tick.Stop()
 	for i := range x.outs {
@@ -368,6 +413,9 @@ func (x *execution) complete() {
 
 // tell calls whom [Runner.StartThen] was given, if the execution has ended. mu is not held: who is called may ask the execution.
 func (x *execution) tell() {
+	if x.lent != nil {
+		x.lent.tell()
+	}
 	if x.then == nil {
 		return
 	}

@@ -38,6 +38,9 @@ type Runner struct {
 	scans   scans
 	orphans *orphans
 	tied    tied
+	scratch *scratch
+	pid     int    // of this process
+	ticks   uint64 // when it started
 
 	mu      sync.Mutex
 	closed  bool
@@ -78,6 +81,16 @@ func New(o Options) (*Runner, error) {
 		unix.Close(null)
 		return nil, err
 	}
+	scratch, err := newScratch()
+	if err != nil {
+		loop.close()
+		unix.Close(null)
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	ticks, err := StartTicks(os.Getpid())
+	if err != nil {
+		o.Logger.Warn("it can't be told when this process started", "error", err)
+	}
 	var groups *cgroup.Tree
 	if !o.NoGroups {
 		groups = cgroup.Open(o.Logger)
@@ -85,6 +98,7 @@ func New(o Options) (*Runner, error) {
 	r := &Runner{
 		log: o.Logger, logs: o.Logs, gate: make(chan struct{}, o.Starts), null: null,
 		session: hasTerminal(), groups: groups, loop: loop, results: results, running: map[int]*execution{},
+		scratch: scratch, pid: os.Getpid(), ticks: ticks,
 	}
 	r.orphans = startOrphans(r)
 	return r, nil
@@ -108,7 +122,7 @@ func (r *Runner) StartThen(ctx context.Context, e job.Exec, then func(job.Execut
 	}
 	r.live.Add(1)
 	r.mu.Unlock()
-	x, err := r.start(ctx, e, then)
+	x, err := r.start(ctx, e, then, nil)
 	if err != nil {
 		r.live.Done()
 		return nil, err
@@ -116,7 +130,8 @@ func (r *Runner) StartThen(ctx context.Context, e job.Exec, then func(job.Execut
 	return x, nil
 }
 
-func (r *Runner) start(ctx context.Context, e job.Exec, then func(job.Execution)) (*execution, error) {
+// start begins an execution, which is lent unless that is nil.
+func (r *Runner) start(ctx context.Context, e job.Exec, then func(job.Execution), lent *Lent) (*execution, error) {
 	acc, err := r.users.lookup(e.User)
 	if err != nil {
 		return nil, err
@@ -143,6 +158,10 @@ func (r *Runner) start(ctx context.Context, e job.Exec, then func(job.Execution)
 		done: make(chan struct{}), exited: make(chan struct{}), now: make(chan struct{}), tied: e.Tied > 0, out: output{half: max(e.OutputLimit/2, 1)},
 	}
 	x.limits, x.then = e.Limits, then
+	if x.lent = lent; lent != nil {
+		lent.x = x
+		x.then = func(job.Execution) { lent.k.Ended(lent) }
+	}
 	x.logID, x.from = runlog.ID{Run: e.Run, Attempt: e.Attempt}, e.ResultFrom
 	if x.tied {
 		if err := r.tied.check(e.Tied); err != nil {
@@ -157,6 +176,9 @@ func (r *Runner) start(ctx context.Context, e job.Exec, then func(job.Execution)
 	r.mu.Unlock()
 	if x.tied {
 		r.tied.add(x, e)
+	}
+	if x.lent != nil {
+		e.Timeout = 0 // whoever goes on with it sees to that
 	}
 	x.watch(e.Timeout)
 	r.orphans.expect()
@@ -215,11 +237,28 @@ func (x *execution) execute(c *command, in int, pipes []pipe) (err error) {
 		if !x.limits.IsZero() {
 			return err
 		}
+		if x.lent != nil {
+			return ErrElsewhere
+		}
 		x.r.log.Warn("a run has no control group", "error", err)
 	}
 	x.begin = time.Now()
+	if x.lent != nil {
+		if x.leaf = b.leaf; !x.lent.keep(pipes) {
+			b.leaf.Release()
+			return ErrElsewhere
+		}
+	}
 	spawn := func() { x.pid, x.pidfd, err = c.spawn(in, pipes[0].w, pipes[len(pipes)-1].w, x.r.session, b) }
 	spawn()
+	switch {
+	case x.lent == nil:
+	case err == nil:
+		x.lent.k.Born(x.pid, x.pidfd)
+	case groupMayRefuse(err): // who executes it next finds out
+		b.leaf.Release()
+		return ErrElsewhere
+	}
 	if refusal := err; b.leaf != nil && x.limits.IsZero() && groupMayRefuse(err) {
 		b.leaf.Release()
 		b.leaf = nil
@@ -262,19 +301,30 @@ func exhausted(err error) error {
 func (x *execution) watch(timeout time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if timeout > 0 {
-		x.timer = time.AfterFunc(timeout, func() { x.stop(job.Timeout, "timeout after "+short(timeout)) })
+	var age time.Duration
+	if x.heir != nil {
+		age = max(SinceBoot()-x.heir.born, 0)
 	}
-	x.tick = time.AfterFunc(logAfter, x.second)
+	if timeout > 0 {
+		x.timer = time.AfterFunc(max(timeout-age, 0), func() { x.stop(job.Timeout, "timeout after "+short(timeout)) })
+	}
+	events := uint32(unix.EPOLLIN)
+	if x.lent != nil {
+		events |= unix.EPOLLET // what was read stays there
+	} else {
+		x.tick = time.AfterFunc(max(logAfter-age, 0), x.second)
+	}
 	for i := range x.outs {
 		s := &x.outs[i]
-		if err := x.r.loop.watch(s.fd, s, false); err != nil {
+		if err := x.r.loop.watchFor(s.fd, s, events); err != nil {
 			x.r.log.Error("output can't be watched", "pid", x.pid, "error", err)
 		}
 	}
 	if x.pidfd < 0 {
 		go x.await()
-	} else if err := x.r.loop.watch(x.pidfd, waiter{x}, true); err != nil {
+		return
+	}
+	if err := x.r.loop.watch(x.pidfd, waiter{x}, true); err != nil {
 		go x.await()
 	}
 }
@@ -317,11 +367,17 @@ func (r *Runner) Close() error {
 	if !first {
 		return nil
 	}
+	return errors.Join(r.shut(), r.results.clean())
+}
+
+// shut closes everything, when nothing is alive.
+func (r *Runner) shut() error {
 	r.tied.close()
 	r.orphans.close()
 	r.loop.close()
 	r.groups.Close()
-	return errors.Join(r.results.clean(), unix.Close(r.null))
+	r.scratch.close()
+	return unix.Close(r.null)
 }
 
 // forget is told that an execution has ended.

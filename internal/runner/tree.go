@@ -25,6 +25,8 @@ type tree struct {
 	log    *slog.Logger
 	root   proc                   // the main process
 	held   bool                   // it is an unreaped child of ours, so that its number and its group's can't be another's
+	parent int                    // where root is not our child: who adopts what it leaves behind, as we would; 0: nobody known
+	group  func(int) bool         // signals root's process group at once, so that no member can fork past it, where it can; nil: nobody can say whose it is
 	marker string                 // the entry in the environment of the run's processes
 	list   func() ([]proc, error) // every process, as of now
 	other  func(pid int) bool     // the main process of another run
@@ -37,6 +39,7 @@ type tree struct {
 	died    map[int]bool   // those of the last list that were dead in it, or have died since
 	opaque  map[int]uint64 // those of whom it could not be found out whether they are members
 	blind   bool           // the last look failed
+	reused  bool           // the number of root, and so of its group and session, is another process's by now
 }
 
 // look finds the members that are alive. It also buries adopted ones that are dead.
@@ -80,6 +83,9 @@ func (t *tree) among(all []proc) map[int]bool {
 		if p.dead() {
 			t.died[p.pid] = true
 		}
+		if p.pid == t.root.pid && !t.held && p.start != t.root.start {
+			t.reused = true
+		}
 	}
 	for _, pid := range t.leaf.Processes() { // after the list, so that a number that changed its owner meanwhile comes with the start of the old one
 		inside[pid] = true
@@ -115,11 +121,12 @@ func (t *tree) owns(p proc) bool {
 	if p.pid == t.root.pid {
 		return t.held || p.start == t.root.start
 	}
-	if p.sid == t.root.pid || p.pgrp == t.root.pid {
+	if !t.reused && (p.sid == t.root.pid || p.pgrp == t.root.pid) {
 		return true
 	}
 	// What a run left behind was adopted by us or, where we are not the agent that ran it, by whoever it may be.
-	return (p.ppid == os.Getpid() || !t.held) && !p.dead() && !t.other(p.pid) && t.marked(p)
+	ours := p.ppid == os.Getpid() || !t.held && (t.parent == 0 || p.ppid == t.parent)
+	return ours && !p.dead() && !t.other(p.pid) && t.marked(p)
 }
 
 // marked tells whether a process carries the run's marker. One that executes a program at this moment shows nothing, and would be
@@ -148,11 +155,9 @@ func (t *tree) marked(p proc) bool {
 
 // signal sends sig to every living member.
 func (t *tree) signal(sig syscall.Signal) {
-	if t.held {
-		_ = syscall.Kill(-t.root.pid, sig) // at once, so that no member can fork past it
-	}
+	grouped := t.group != nil && t.group(int(sig))
 	for _, p := range t.alive {
-		if t.held && p.pgrp == t.root.pid && sig != syscall.SIGKILL {
+		if grouped && p.pgrp == t.root.pid && sig != syscall.SIGKILL {
 			continue
 		}
 		if err := signalProcess(p, sig); errors.Is(err, unix.EPERM) {
@@ -181,12 +186,26 @@ func signalProcess(p proc, sig syscall.Signal) error {
 	return unix.PidfdSendSignal(fd, sig, nil, 0)
 }
 
+// groupOf signals the process group that the process of a pidfd leads, or led, and no other that has its number now (since Linux 6.9).
+func groupOf(pidfd int) func(sig int) bool {
+	const processGroup = 1 << 2 // PIDFD_SIGNAL_PROCESS_GROUP
+	return func(sig int) bool { return unix.PidfdSendSignal(pidfd, unix.Signal(sig), nil, processGroup) == nil }
+}
+
 // terminate ends the tree: SIGTERM, grace, SIGKILL. When it returns nobody is left, and the run has ended.
 func (x *execution) terminate() {
 	t := &tree{
 		log: x.r.log, root: proc{pid: x.pid}, held: true, marker: x.marker, list: x.r.scans.fresh, other: x.r.main,
 		leaf: x.leaf, stir: make(chan struct{}, 1),
 		members: map[int]uint64{}, beyond: map[int]uint64{},
+		group: func(sig int) bool { _ = syscall.Kill(-x.pid, syscall.Signal(sig)); return true },
+	}
+	if h := x.heir; h != nil {
+		t.root.start, t.held = x.StartTicks(), false
+		t.group = groupOf(x.pidfd)
+		if now, err := StartTicks(h.parent); err == nil && now == h.ticks {
+			t.parent = h.parent
+		}
 	}
 	grace := time.NewTimer(x.grace)
 	defer grace.Stop()
