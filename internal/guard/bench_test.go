@@ -39,9 +39,11 @@ func benchGuard(b *testing.B, workers int) {
 		b.Fatal(err)
 	}
 	defer r.Close()
-	c := newClient(b, "")
-	if _, err := c.Adopt(b.Context()); err != nil {
-		b.Fatal(err)
+	forks, own := newClient(b, "", func(o *Options) { o.Own = false }), newClient(b, "")
+	for _, c := range []*Client{forks, own} {
+		if _, err := c.Adopt(b.Context()); err != nil {
+			b.Fatal(err)
+		}
 	}
 	e := job.Exec{Run: "r", Attempt: 1, Argv: []string{"/bin/true"}, Dir: "/", Note: make([]byte, 1500)}
 	e.Env = []string{"PATH=" + runner.DefaultPath, "HOME=/", "ROTA_RUN=x", "ROTA_TASK=x", "ROTA_GROUP=default", "ROTA_NODE=x"}
@@ -66,21 +68,22 @@ func benchGuard(b *testing.B, workers int) {
 		_, err := cmd.CombinedOutput()
 		return err
 	}
-	var of [3]spent
+	var of [4]spent
 	const turn = 100
 	for left := b.N; left > 0; left -= turn {
-		for i, run := range []func() error{bare, with(r), with(c)} {
-			of[i].add(b, workers, min(left, turn), guardOf(c), run)
+		for i, run := range []func() error{bare, with(r), with(forks), with(own)} {
+			of[i].add(b, workers, min(left, turn), []int{guardOf(forks), guardOf(own)}, run)
 		}
 	}
 	b.ReportMetric(0, "ns/op")
-	for i, name := range []string{"bare", "process", "guard"} {
+	for i, name := range []string{"bare", "process", "guard", "own"} {
 		b.ReportMetric(of[i].rate(), name+"/s")
 		b.ReportMetric(float64(of[i].cpu.Microseconds())/float64(of[i].runs), name+"-µs-cpu/run")
 		b.ReportMetric(float64(of[i].switches)/float64(of[i].runs), name+"-switches/run")
 	}
-	b.ReportMetric(100*of[2].rate()/of[1].rate(), "%of-process")
-	b.ReportMetric(100*of[2].rate()/of[0].rate(), "%of-bare")
+	for i, name := range []string{"process", "guard", "own"} {
+		b.ReportMetric(100*of[i+1].rate()/of[0].rate(), name+"-%of-bare")
+	}
 }
 
 // spent is what runs took.
@@ -92,11 +95,23 @@ type spent struct {
 
 func (s *spent) rate() float64 { return float64(s.runs) / s.wall.Seconds() }
 
-func (s *spent) add(b *testing.B, workers, n, guard int, run func() error) {
+func (s *spent) add(b *testing.B, workers, n int, guards []int, run func() error) {
+	switched := func() (sum int) {
+		for _, pid := range append(guards, os.Getpid()) {
+			sum += switchesOf(b, pid)
+		}
+		return sum
+	}
+	used := func() time.Duration {
+		sum := ownTime()
+		for _, pid := range guards {
+			sum += timeOf(b, pid)
+		}
+		return sum
+	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	switches := switchesOf(b, os.Getpid()) + switchesOf(b, guard)
-	wall, cpu := time.Now(), ownTime()+timeOf(b, guard)
+	wall, cpu, switches := time.Now(), used(), switched()
 	for range workers {
 		wg.Go(func() {
 			for next.Add(1) <= int64(n) {
@@ -108,8 +123,8 @@ func (s *spent) add(b *testing.B, workers, n, guard int, run func() error) {
 		})
 	}
 	wg.Wait()
-	s.runs, s.wall, s.cpu = s.runs+n, s.wall+time.Since(wall), s.cpu+ownTime()+timeOf(b, guard)-cpu
-	s.switches += switchesOf(b, os.Getpid()) + switchesOf(b, guard) - switches
+	s.runs, s.wall, s.cpu = s.runs+n, s.wall+time.Since(wall), s.cpu+used()-cpu
+	s.switches += switched() - switches
 }
 
 // switchesOf is how often the threads of a process were switched, of those that are alive.

@@ -149,6 +149,9 @@ func (c *Client) adopt(ctx context.Context, dir string) ([]job.Adopted, error) {
 			return nil, ctx.Err()
 		}
 	}
+	if !drains {
+		l.openStash(ctx)
+	}
 	c.mu.Lock()
 	if c.current == nil && !drains {
 		c.current = l
@@ -218,6 +221,7 @@ func (c *Client) renew(ctx context.Context, old *link) error {
 		}
 		return c.noGuard(err)
 	}
+	l.openStash(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = l
@@ -242,7 +246,7 @@ func (c *Client) connect(ctx context.Context, dir string, own *child) (*link, er
 	}
 	l := &link{
 		c: c, dir: dir, own: own, ready: make(chan struct{}), gone: make(chan struct{}),
-		execs: map[uint64]*execution{}, starts: map[uint64]*starting{},
+		execs: map[uint64]*execution{}, starts: map[uint64]*starting{}, token: c.id(),
 	}
 	if cred, err := peer(u); err == nil && int(cred.Pid) != os.Getpid() {
 		l.peer = int(cred.Pid)
@@ -250,7 +254,7 @@ func (c *Client) connect(ctx context.Context, dir string, own *child) (*link, er
 	if l.n, err = newConn(u); err != nil {
 		return nil, err
 	}
-	l.n.send(&message{Kind: kindHello, Build: c.o.Build})
+	l.n.send(&message{Kind: kindHello, ID: l.token, Build: c.o.Build})
 	c.mu.Lock()
 	c.links[l] = struct{}{}
 	c.mu.Unlock()
@@ -318,10 +322,25 @@ func (c *Client) Close() error {
 	defer func() { <-c.turn }()
 	for _, l := range links {
 		l.mu.Lock()
+		own := l.stash
+		l.drains = true
+		l.mu.Unlock()
+		if own != nil {
+			own.starts.Wait()
+		}
+		l.mu.Lock()
 		idle := len(l.execs) == 0 && len(l.starts) == 0
+		for _, x := range l.execs {
+			if x.own != nil {
+				l.stash.handOver(x)
+			}
+		}
 		l.leave()
 		l.mu.Unlock()
 		<-l.gone
+		if idle && own != nil {
+			<-own.over
+		}
 		if idle && l.own != nil {
 			l.await()
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -96,6 +97,14 @@ func ownFolder(dir string) bool {
 
 // removeFolder removes what a dead guard left, also the results of other users' runs, which may lie elsewhere.
 func removeFolder(dir string) error {
-	err := runner.RemoveResults(filepath.Join(dir, runsName))
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range list {
+		if strings.HasPrefix(e.Name(), runsName) { // the guard's, and those of the agents that it had
+			err = errors.Join(err, runner.RemoveResults(filepath.Join(dir, e.Name())))
+		}
+	}
 	return errors.Join(err, os.RemoveAll(dir))
 }

@@ -15,6 +15,7 @@ type execution struct {
 	id    uint64
 	run   job.RunID
 	begin time.Time
+	own   *own // nil: the guard has it from its beginning
 
 	begun     chan struct{} // closed when pid and ticks are known, or never will be
 	done      chan struct{}
@@ -50,9 +51,37 @@ func (x *execution) StartTicks() uint64 {
 	return x.ticks
 }
 
-func (x *execution) Kill(by string)        { x.l.n.send(&message{Kind: kindKill, ID: x.id, By: by}) }
-func (x *execution) KillNow(by string)     { x.l.n.send(&message{Kind: kindKillNow, ID: x.id, By: by}) }
+func (x *execution) Kill(by string)        { x.ask(&message{Kind: kindKill, ID: x.id, By: by}) }
+func (x *execution) KillNow(by string)     { x.ask(&message{Kind: kindKillNow, ID: x.id, By: by}) }
 func (x *execution) Done() <-chan struct{} { return x.done }
+
+// ask asks something of the guard, which has the execution for that.
+func (x *execution) ask(m *message) {
+	x.handOver()
+	x.l.n.send(m)
+}
+
+// handOver hands an execution of the agent's own over, unless it has ended.
+func (x *execution) handOver() {
+	if x.own == nil || x.hasEnded() {
+		return
+	}
+	x.l.mu.Lock()
+	defer x.l.mu.Unlock()
+	x.l.stash.handOver(x)
+}
+
+func (x *execution) hasEnded() bool { return closed(x.done) }
+func (x *execution) hasBegun() bool { return closed(x.begun) }
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
 
 func (x *execution) Progress() <-chan job.Progress { return x.progress }
 
@@ -68,6 +97,7 @@ func (x *execution) Release() { x.l.release(x) }
 
 // Publish waits no longer than the guard is given for an answer.
 func (x *execution) Publish() {
+	x.handOver()
 	x.mu.Lock()
 	if !x.publishes && !x.over {
 		x.publishes = true

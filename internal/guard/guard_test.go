@@ -46,7 +46,7 @@ func newClient(t testing.TB, dir string, change ...func(*Options)) *Client {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	o := Options{Dir: dir, Program: "/proc/self/exe", Args: []string{"guard"}, Build: "one", Logger: slog.New(slog.DiscardHandler)}
+	o := Options{Dir: dir, Program: "/proc/self/exe", Args: []string{"guard"}, Build: "one", Own: true, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&o)
 	}
@@ -120,6 +120,14 @@ func sh(line string) job.Exec {
 	return job.Exec{Run: run1, Attempt: 1, Argv: []string{"/bin/sh", "-c", line}, Dir: "/", Env: []string{"ROTA_RUN=" + string(run1)}}
 }
 
+// ways does a test of what both promise: runs that the agent executes itself while they are young, where this machine can do that, and runs that all go to
+// the guard.
+func ways(t *testing.T, test func(t *testing.T, way func(*Options))) {
+	for name, own := range map[string]bool{"by the agent": true, "by the guard": false} {
+		t.Run(name, func(t *testing.T) { test(t, func(o *Options) { o.Own = own }) })
+	}
+}
+
 func start(t testing.TB, c job.Runner, e job.Exec) job.Execution {
 	t.Helper()
 	x, err := c.Start(t.Context(), e)
@@ -184,8 +192,10 @@ func suspend(t testing.TB, pid int) {
 	})
 }
 
-func TestARun(t *testing.T) {
-	c := newClient(t, "")
+func TestARun(t *testing.T) { ways(t, aRun) }
+
+func aRun(t *testing.T, way func(*Options)) {
+	c := newClient(t, "", way)
 	e := sh("cat; echo err >&2; echo '{\"a\":1}' >$ROTA_RESULT; exit 3")
 	e.Stdin = []byte("in\x00\xff\n")
 	x := start(t, c, e)
@@ -210,8 +220,10 @@ func TestARun(t *testing.T) {
 	}
 }
 
-func TestKillsReachTheRun(t *testing.T) {
-	c := newClient(t, "")
+func TestKillsReachTheRun(t *testing.T) { ways(t, killsReachTheRun) }
+
+func killsReachTheRun(t *testing.T, way func(*Options)) {
+	c := newClient(t, "", way)
 	x := start(t, c, sh("sleep 600"))
 	x.Kill("ann")
 	if exit := ended(t, x); exit.Outcome != job.Killed || exit.Reason != "killed by ann" {
@@ -230,9 +242,11 @@ func TestKillsReachTheRun(t *testing.T) {
 }
 
 // The agent is gone: what runs goes on, and the next life has the real end of everything that was not released.
-func TestAdoption(t *testing.T) {
+func TestAdoption(t *testing.T) { ways(t, adoption) }
+
+func adoption(t *testing.T, way func(*Options)) {
 	dir := t.TempDir()
-	a := newClient(t, dir)
+	a := newClient(t, dir, way)
 	gate := filepath.Join(t.TempDir(), "gate")
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)
@@ -254,7 +268,7 @@ func TestAdoption(t *testing.T) {
 		t.Fatal("the guard ended with runs in its hands")
 	}
 
-	b := newClient(t, dir)
+	b := newClient(t, dir, way)
 	found := adopt(t, b)
 	if len(found) != 2 || guardOf(b) != guard {
 		t.Fatalf("%d runs found, guard %d of %d", len(found), guardOf(b), guard)
@@ -281,8 +295,10 @@ func TestAdoption(t *testing.T) {
 }
 
 // ancestor 38: the trees of a guard that was killed are ended and its runs told to be lost; the next ones run.
-func TestDeathOfTheGuard(t *testing.T) {
-	c := newClient(t, "")
+func TestDeathOfTheGuard(t *testing.T) { ways(t, deathOfTheGuard) }
+
+func deathOfTheGuard(t *testing.T, way func(*Options)) {
+	c := newClient(t, "", way)
 	up := filepath.Join(t.TempDir(), "up")
 	e := sh("trap '' TERM; setsid sleep 600 & touch " + up + "; wait")
 	e.Run, e.Env = job.RunID(t.Name()), []string{"ROTA_RUN=" + t.Name()}
@@ -325,7 +341,7 @@ func carriers(t testing.TB, entry string) (pids []string) {
 // A guard that is stopped makes one start fail, in words, and no further one. When it comes round it does not start what was given up.
 func TestASilentGuard(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, "", func(o *Options) { o.Patience = 4 * time.Second })
+	c := newClient(t, "", func(o *Options) { o.Patience, o.Own = 4*time.Second, false })
 	x := start(t, c, sh("sleep 600"))
 	first := guardOf(c)
 	suspend(t, first)
@@ -449,8 +465,10 @@ func TestAGuardThatCantStart(t *testing.T) {
 }
 
 // A start that is cancelled is not carried out, or is known.
-func TestCancelledStarts(t *testing.T) {
-	c := newClient(t, "")
+func TestCancelledStarts(t *testing.T) { ways(t, cancelledStarts) }
+
+func cancelledStarts(t *testing.T, way func(*Options)) {
+	c := newClient(t, "", way)
 	if _, err := c.Adopt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -475,20 +493,53 @@ func TestCancelledStarts(t *testing.T) {
 }
 
 // Ten thousand runs leave nothing in the agent and nothing in the guard.
-func TestManyRunsLeaveNothing(t *testing.T) {
+func TestManyRunsLeaveNothing(t *testing.T) { ways(t, manyRunsLeaveNothing) }
+
+func manyRunsLeaveNothing(t *testing.T, way func(*Options)) {
 	n := 10_000
 	if testing.Short() {
 		n = 500
 	}
-	c := newClient(t, "")
+	c := newClient(t, "", way)
 	runs := func(n int) {
 		var wg sync.WaitGroup
 		for worker := range 4 {
 			wg.Go(func() {
-				for range n / 4 {
-					x := start(t, c, job.Exec{Run: job.RunID(fmt.Sprint(worker)), Argv: []string{"/bin/true"}, Dir: "/", Note: make([]byte, 2000)})
-					if e := ended(t, x); e.Outcome != job.Success {
-						t.Errorf("%+v", e)
+				for i := range n / 4 {
+					e, want := job.Exec{Argv: []string{"/bin/true"}, Dir: "/"}, job.Success
+					switch (i + worker) % 50 {
+					case 0:
+						e = sh("echo 1 >$ROTA_RESULT")
+					case 1:
+						e = sh("sleep 0.01 &")
+					case 2:
+						e.Stdin = []byte("x")
+					case 3:
+						e.Argv[0] = "/no/such"
+					case 4:
+						e = sh("(setsid sleep 0.02 &)")
+					case 5:
+						e = sh("echo out; echo err >&2")
+					case 6:
+						e = sh("head -c 100000 /dev/zero")
+					case 7:
+						e = sh("sleep 0.06")
+					case 8:
+						e, want = sh("sleep 600"), job.Killed
+					}
+					e.Run, e.Note = job.RunID(fmt.Sprint(worker)), make([]byte, 2000)
+					x, err := c.Start(t.Context(), e)
+					if err != nil {
+						if e.Argv[0] != "/no/such" {
+							t.Error(err)
+						}
+						continue
+					}
+					if want == job.Killed {
+						x.Kill("the test")
+					}
+					if exit := ended(t, x); exit.Outcome != want {
+						t.Errorf("%q: %s, %s", e.Argv, exit.Outcome, exit.Reason)
 					}
 					x.Release()
 				}
@@ -498,15 +549,31 @@ func TestManyRunsLeaveNothing(t *testing.T) {
 	}
 	runs(400)
 	guard := guardOf(c)
-	before := look(t, guard)
+	eventually(t, "the first ones are gone", func() bool { return look(t, guard).children == 0 })
+	pids := [2]int{os.Getpid(), guard}
+	var before [2]footprint
+	for i, pid := range pids {
+		before[i] = footprintOf(t, c, pid)
+	}
 	runs(n)
-	eventually(t, "descriptors and children as before", func() bool {
-		now := look(t, guard)
-		return now.fds <= before.fds && now.children == 0
-	})
+	for i, pid := range pids {
+		var now footprint
+		ok := func() bool { now = footprintOf(t, c, pid); return now.within(before[i]) }
+		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+				for _, l := range links {
+					to, _ := os.Readlink(l)
+					t.Log(to)
+				}
+				t.Fatalf("process %d had %+v and has %+v", i, before[i], now)
+			}
+		}
+		t.Logf("process %d had %+v and has %+v", i, before[i], now)
+	}
 	after := look(t, guard)
-	if after.rssKB > before.rssKB+20<<10 {
-		t.Errorf("the guard grew from %d to %d KiB", before.rssKB, after.rssKB)
+	if after.rssKB > before[1].rssKB+20<<10 {
+		t.Errorf("the guard grew from %d to %d KiB", before[1].rssKB, after.rssKB)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -515,7 +582,9 @@ func TestManyRunsLeaveNothing(t *testing.T) {
 	if len(c.current.execs)+len(c.current.starts) > 0 {
 		t.Errorf("%d executions and %d starts are left", len(c.current.execs), len(c.current.starts))
 	}
-	t.Logf("before %+v, after %+v", before, after)
+	if s := c.current.stash; s != nil && len(s.free) != slots {
+		t.Errorf("%d slots are free", len(s.free))
+	}
 }
 
 // sight is what a process shows.

@@ -15,11 +15,12 @@ import (
 
 // link is the agent's connection to one guard.
 type link struct {
-	c    *Client
-	dir  string
-	n    *conn
-	own  *child // nil: an earlier life of the agent started it
-	peer int    // the guard's process, as the kernel tells; 0 until it has taken its socket over
+	c     *Client
+	dir   string
+	n     *conn
+	own   *child // nil: an earlier life of the agent started it
+	token uint64 // by which the guard knows this connection
+	peer  int    // the guard's process, as the kernel tells; 0 until it has taken its socket over
 
 	// From the welcome.
 	build string
@@ -35,6 +36,7 @@ type link struct {
 	drains  bool   // it gets no further runs
 	closed  bool   // by us
 	dead    bool
+	stash   *stash        // nil: all runs are the guard's
 	gone    chan struct{} // closed when everything about its end is settled
 }
 
@@ -58,8 +60,16 @@ type started struct {
 
 var errGone = errors.New("the guard is gone")
 
-// start begins an execution. It is errGone where the guard has heard nothing of it.
+// start begins an execution, here or in the guard. It is errGone where the guard has heard nothing of it.
 func (l *link) start(ctx context.Context, e job.Exec) (job.Execution, error) {
+	l.mu.Lock()
+	own := l.stash
+	l.mu.Unlock()
+	if own != nil && ordinary(&e) {
+		if x, err := own.start(ctx, e); !errors.Is(err, runner.ErrElsewhere) {
+			return x, err
+		}
+	}
 	id, s := l.c.id(), &starting{run: e.Run, begin: time.Now(), reply: make(chan started, 1)}
 	until := runner.SinceBoot() + l.c.o.Patience
 	l.mu.Lock()
@@ -176,6 +186,9 @@ func (l *link) take(m *message) {
 		if s := l.starts[m.ID]; s != nil {
 			delete(l.starts, m.ID)
 			s.reply <- started{err: m.Error.err()}
+		} else if x != nil && x.own != nil { // it could not be handed over
+			x.taken()
+			go l.lose(map[uint64]*execution{x.id: x}, "it did not take the run over: "+m.Error.err().Error())
 		} else if x != nil { // an earlier life asked for it
 			delete(l.execs, m.ID)
 			x.finish(job.Exit{Outcome: job.Failed, Reason: m.Error.err().Error(), Begin: x.begin, End: time.Now()})
@@ -188,7 +201,8 @@ func (l *link) take(m *message) {
 		if x == nil || m.Exit == nil {
 			return
 		}
-		x.finish(*m.Exit)
+		x.taken()
+		x.told(*m.Exit)
 		if x.unwanted {
 			l.forget(x)
 		}
@@ -217,6 +231,11 @@ func (l *link) started(m *message, x *execution) *execution {
 			l.n.send(&message{Kind: kindKillNow, ID: m.ID, By: "the agent, which had given up waiting for its start"})
 		}
 	}
+	x.taken()
+	if x.own != nil && x.unwanted { // released before the guard had it
+		delete(l.execs, x.id)
+		l.drained()
+	}
 	x.identify(m.Pid, m.Ticks)
 	if s != nil {
 		s.reply <- started{x: x}
@@ -228,6 +247,19 @@ func (l *link) started(m *message, x *execution) *execution {
 func (l *link) release(x *execution) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if x.own != nil && !x.hasEnded() {
+		l.stash.handOver(x)
+	}
+	if x.letGo() {
+		delete(l.execs, x.id)
+		l.drained()
+		return
+	}
+	if x.own != nil && x.own.held && l.execs[x.id] == x { // the guard is just told to go on with it, and answers once more
+		x.unwanted = true
+		l.n.sendLater(&message{Kind: kindRelease, ID: x.id})
+		return
+	}
 	l.forget(x)
 }
 
@@ -263,6 +295,9 @@ func (l *link) over(err error) {
 	execs, starts := l.execs, l.starts
 	l.execs, l.starts = map[uint64]*execution{}, map[uint64]*starting{}
 	closed := l.closed
+	if l.stash != nil {
+		l.stash.abandon(execs)
+	}
 	l.mu.Unlock()
 	l.n.close()
 	l.c.drop(l)

@@ -106,7 +106,7 @@ func run(dir string, log *slog.Logger) error {
 	if err := r.Close(); err != nil {
 		log.Error("the runner was not closed well", "error", err)
 	}
-	return os.RemoveAll(dir)
+	return removeFolder(dir)
 }
 
 // deafToChildren takes away the handler of SIGCHLD that the Go runtime has for each signal: the guard learns of ends by pidfds, and the signal

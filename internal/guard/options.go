@@ -21,6 +21,9 @@ type Options struct {
 	Logger *slog.Logger // nil: nobody
 	// Patience is how long a guard may be silent while somebody waits for an answer; 0: 10 s.
 	Patience time.Duration
+	// Own has ordinary runs executed by this process, as long as they are a few milliseconds old, where the kernel lets the guard go on with
+	// them should this process die (Linux 6.15 and control groups of version 2). It makes the process a child sub-reaper: see [runner.New].
+	Own bool
 	// Runner configures the guard's runner.
 	Runner RunnerOptions
 	// Leftover ends the tree of a run that a dead guard left: pid 0 where that isn't known; nil: [runner.EndLeftover].

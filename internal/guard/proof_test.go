@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,8 +35,8 @@ var steps = []string{"before the start", "after the start's message", "after the
 // die is the life of an agent that ends at a step.
 func die(args string) error {
 	f := strings.Split(args, "\x01")
-	dir, step, traces := f[0], f[1], f[2]
-	c, err := New(Options{Dir: dir, Program: "/proc/self/exe", Args: []string{"guard"}, Build: "one"})
+	dir, step, traces, own := f[0], f[1], f[2], f[3] != ""
+	c, err := New(Options{Dir: dir, Program: "/proc/self/exe", Args: []string{"guard"}, Build: "one", Own: own})
 	if err != nil {
 		return err
 	}
@@ -67,6 +68,9 @@ func die(args string) error {
 		l.n.send(&message{Kind: kindStart, ID: c.id(), Exec: &e})
 		at(steps[1])
 	}
+	if own && !slices.Contains(steps, step) {
+		return mortally(ctx, c, e, step, traces, at)
+	}
 	x, err := c.Start(ctx, e)
 	if err != nil {
 		return err
@@ -85,62 +89,105 @@ func die(args string) error {
 	return fmt.Errorf("no such step: %q", step)
 }
 
+// death is a step at which an agent dies, and what is known of its run after that.
+type death struct {
+	step  string
+	gated bool // the run is alive at that step
+	found bool // the guard has it
+	lost  bool // nobody can say how it ended
+	ran   bool // its command was executed
+	spool bool // its record is safe
+}
+
 // The agent is killed at each step of a run's life. The run is executed once, or not at all where nobody had asked for it yet, and the
 // next life has its real exit and all that it wrote.
 func TestKilledAtEachStep(t *testing.T) { // ancestor 36, 39; ancestors F: failed while the process runs on
-	for i, step := range steps {
-		t.Run(step, func(t *testing.T) {
+	deaths := []death{
+		{step: steps[0]},
+		{step: steps[1], found: true, ran: true},
+		{step: steps[2], found: true, ran: true, gated: true},
+		{step: steps[3], found: true, ran: true, gated: true},
+		{step: steps[4], found: true, ran: true},
+		{step: steps[5], found: true, ran: true, spool: true},
+		{step: steps[6], found: true, ran: true, spool: true}, // the word of the release has time, and the kill comes before it
+	}
+	t.Run("by the guard", func(t *testing.T) { killed(t, deaths, false) })
+	deaths[6].found = false // the run is released when the call returns
+	t.Run("by the agent", func(t *testing.T) {
+		if !canOwn(t) {
+			deaths[6].found = true
+		}
+		killed(t, deaths, true)
+	})
+}
+
+func killed(t *testing.T, deaths []death, own bool) {
+	for _, d := range deaths {
+		t.Run(d.step, func(t *testing.T) {
 			t.Parallel()
-			dir, traces := t.TempDir(), t.TempDir()
-			gate := filepath.Join(traces, "gate")
-			if step == steps[2] || step == steps[3] { // it is alive when its agent dies
-				if err := syscall.Mkfifo(gate, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			agent := exec.Command("/proc/self/exe")
-			agent.Env = append(os.Environ(), mortal+"="+strings.Join([]string{dir, step, traces}, "\x01"))
-			if out, err := agent.CombinedOutput(); err == nil || agent.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-				t.Fatalf("%v: %s", err, out)
-			}
-			c := newClient(t, dir)
-			found := adopt(t, c)
-			if i == 0 {
-				if len(found) != 0 {
-					t.Errorf("found %v", found)
-				}
-				return
-			}
-			x, ok := found[run1]
-			if !ok || len(found) != 1 || string(x.Note) != "note" || x.Attempt != 1 {
-				t.Fatalf("found %v", found)
-			}
-			if _, err := os.Stat(gate); err == nil {
-				select {
-				case <-x.Done():
-					t.Fatalf("it did not outlive its agent: %+v", x.Exit())
-				default:
-				}
-				if x.StartTicks() == 0 {
-					t.Error("nobody could tell its process from another")
-				}
-				if err := os.WriteFile(gate, []byte("go\n"), 0); err != nil {
-					t.Fatal(err)
-				}
-			}
-			exit := ended(t, x)
-			if exit.ExitCode == nil || *exit.ExitCode != 7 || exit.EndedBy != job.EndedByExit || string(exit.Output) != "one\ntwo\n" {
-				t.Errorf("%q %+v", exit.Output, exit)
-			}
-			if b, err := os.ReadFile(filepath.Join(traces, "starts")); err != nil || string(b) != "x\n" {
-				t.Errorf("executed %q, %v", b, err)
-			}
-			if _, err := os.Stat(filepath.Join(traces, "spool")); (err == nil) != (i >= 5) {
-				t.Errorf("it died elsewhere: %v", err)
-			}
-			x.Release()
+			killedAt(t, d, own)
 		})
 	}
+}
+
+func killedAt(t *testing.T, d death, own bool) {
+	dir, traces := t.TempDir(), t.TempDir()
+	gate := filepath.Join(traces, "gate")
+	if d.gated { // it is alive when its agent dies
+		if err := syscall.Mkfifo(gate, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	way := map[bool]string{true: "own"}[own]
+	agent := exec.Command("/proc/self/exe")
+	agent.Env = append(os.Environ(), mortal+"="+strings.Join([]string{dir, d.step, traces, way}, "\x01"))
+	if out, err := agent.CombinedOutput(); err == nil || agent.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("%v: %s", err, out)
+	}
+	c := newClient(t, dir, func(o *Options) { o.Own = own })
+	found := adopt(t, c)
+	defer func() {
+		if b, _ := os.ReadFile(filepath.Join(traces, "starts")); string(b) != map[bool]string{true: "x\n"}[d.ran] {
+			t.Errorf("executed %q", b)
+		}
+	}()
+	if _, err := os.Stat(filepath.Join(traces, "spool")); (err == nil) != d.spool {
+		t.Errorf("it died elsewhere: %v", err)
+	}
+	if !d.found {
+		if len(found) != 0 {
+			t.Errorf("found %v", found)
+		}
+		return
+	}
+	x, ok := found[run1]
+	if !ok || len(found) != 1 || string(x.Note) != "note" || x.Attempt != 1 {
+		t.Fatalf("found %v", found)
+	}
+	if d.gated {
+		select {
+		case <-x.Done():
+			t.Fatalf("it did not outlive its agent: %+v", x.Exit())
+		default:
+		}
+		if x.StartTicks() == 0 {
+			t.Error("nobody could tell its process from another")
+		}
+		if err := os.WriteFile(gate, []byte("go\n"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exit := ended(t, x)
+	output := "one\ntwo\n"
+	if !d.ran {
+		output = ""
+	}
+	real := exit.ExitCode != nil && *exit.ExitCode == 7 && exit.EndedBy == job.EndedByExit
+	lost := exit.Outcome == job.Lost && exit.EndedBy == job.EndedByLoss && exit.ExitCode == nil
+	if string(exit.Output) != output || real == d.lost || lost != d.lost {
+		t.Errorf("%q %+v", exit.Output, exit)
+	}
+	x.Release()
 }
 
 // A timeout counts from the begin, whoever is the agent.
@@ -276,12 +323,13 @@ func TestEverythingIsCarried(t *testing.T) {
 	var progress job.Progress
 	var held holding
 	var fail failure
-	for _, v := range []any{&exec, &exit, &progress, &held, &fail} {
+	var parts []job.OutputPart
+	for _, v := range []any{&exec, &exit, &progress, &held, &fail, &parts} {
 		fill(t, reflect.ValueOf(v).Elem(), reflect.TypeOf(v).Elem().Name())
 	}
 	sent := &message{
 		Kind: kindStart, ID: 1 << 63, Exec: &exec, Until: time.Hour, By: "ann", Pid: 1, Ticks: 1 << 63, Exit: &exit, Error: &fail, Build: "b",
-		Held: &held, Progress: &progress,
+		Held: &held, Progress: &progress, Slot: 7, Parts: parts, Bytes: 8,
 	}
 	for v, i := reflect.ValueOf(*sent), 0; i < v.NumField(); i++ {
 		if v.Field(i).IsZero() {

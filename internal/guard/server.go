@@ -22,31 +22,37 @@ type server struct {
 	run   *runner.Runner
 	log   *slog.Logger
 	build string
+	dir   string // the guard's folder
 	ticks uint64
 
-	mu     sync.Mutex
-	agent  *conn         // nil: none
-	left   chan struct{} // closed when everything that the agent ever said has been read
-	held   map[uint64]*held
-	fresh  [2][]*held // that began and were not told yet: since the latest moment, and since the one before
-	moment *time.Timer
-	idle   int           // goroutines that wait for a start
-	over   bool          // it takes no agent any more
-	ending bool          // it was asked to end
-	end    chan struct{} // closed with over
-	starts chan *starter
-	wg     sync.WaitGroup
+	mu      sync.Mutex
+	agent   *conn                 // nil: none
+	token   uint64                // of the latest agent
+	inboxes map[uint64]*inbox     // by the agent's token
+	waiting map[uint64][]*message // what the agent said of a run that can't be taken over yet, from that word on, by the run's ID
+	left    chan struct{}         // closed when everything that the agent ever said has been read
+	held    map[uint64]*held
+	fresh   [2][]*held // that began and were not told yet: since the latest moment, and since the one before
+	moment  *time.Timer
+	idle    int           // goroutines that wait for a start
+	over    bool          // it takes no agent any more
+	ending  bool          // it was asked to end
+	end     chan struct{} // closed with over
+	starts  chan *starter
+	wg      sync.WaitGroup
 }
 
 // held is an execution, from the moment at which its start was read until it is released.
 type held struct {
 	holding
-	id     uint64
-	exec   job.Execution // nil: it has not begun
-	told   bool          // that it has begun
-	exit   *job.Exit
-	cancel context.CancelFunc // of the wait for its start
-	killed string             // who killed it before it began
+	id       uint64
+	exec     job.Execution // nil: it has not begun
+	told     bool          // that it has begun
+	exit     *job.Exit
+	cancel   context.CancelFunc // of the wait for its start
+	killed   string             // who killed it before it began
+	released bool               // its agent has no more need of it
+	from     *inbox             // nil: it was started here
 }
 
 // firstPatience is how long a new guard waits for its agent.
@@ -57,11 +63,12 @@ func newServer(r *runner.Runner, log *slog.Logger, build string) (*server, error
 	if err != nil {
 		return nil, err
 	}
-	return &server{run: r, log: log, build: build, ticks: ticks, held: map[uint64]*held{}, end: make(chan struct{}), starts: make(chan *starter)}, nil
+	return &server{run: r, log: log, build: build, ticks: ticks, held: map[uint64]*held{}, inboxes: map[uint64]*inbox{}, waiting: map[uint64][]*message{}, end: make(chan struct{}), starts: make(chan *starter)}, nil
 }
 
 // serve takes agents, of which the latest counts, until there is none and nothing is held.
 func (s *server) serve(l *net.UnixListener, dir string) {
+	s.dir = dir
 	stop := make(chan struct{})
 	defer close(stop)
 	go s.mind(dir, stop)
@@ -113,9 +120,9 @@ func (s *server) mind(dir string, stop <-chan struct{}) {
 			s.mu.Unlock()
 			continue
 		}
-		for id, h := range s.held {
+		for _, h := range s.held {
 			if h.exit != nil && s.agent == nil {
-				delete(s.held, id)
+				s.drop(h)
 			}
 		}
 		s.mu.Unlock()
@@ -127,7 +134,7 @@ func (s *server) mind(dir string, stop <-chan struct{}) {
 func (s *server) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.agent == nil && len(s.held) == 0 && !s.over {
+	if s.agent == nil && len(s.held) == 0 && len(s.inboxes) == 0 && !s.over {
 		s.over = true
 		close(s.end)
 	}
@@ -145,14 +152,18 @@ func (s *server) talk(c *net.UnixConn) {
 	}
 	defer n.close()
 	_ = n.ep.SetReadDeadline(time.Now().Add(helloPatience))
-	if m, err := n.receive(); err != nil || m.Kind != kindHello {
+	hello, err := n.receive()
+	if err == nil && hello.Kind == kindStash {
+		s.keep(n, hello)
+	}
+	if err != nil || hello.Kind != kindHello {
 		return
 	}
 	_ = n.ep.SetReadDeadline(time.Time{})
 	s.last()
 	left := make(chan struct{})
 	defer close(left)
-	if !s.welcome(n, left) {
+	if !s.welcome(n, hello.ID, left) {
 		return
 	}
 	for {
@@ -180,7 +191,7 @@ func (s *server) last() {
 }
 
 // welcome makes an agent the one that is served, and tells it what is held.
-func (s *server) welcome(n *conn, left chan struct{}) bool {
+func (s *server) welcome(n *conn, token uint64, left chan struct{}) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -189,7 +200,9 @@ func (s *server) welcome(n *conn, left chan struct{}) bool {
 	if s.agent != nil {
 		s.agent.fail()
 	}
-	s.agent, s.left = n, left
+	s.agent = nil // what is taken over is told with the rest
+	s.takeOver()
+	s.agent, s.token, s.left = n, token, left
 	n.send(&message{Kind: kindWelcome, Build: s.build, Pid: os.Getpid(), Ticks: s.ticks})
 	for id, h := range s.held {
 		if h.exec == nil {
@@ -223,6 +236,7 @@ func (s *server) leave(n *conn, err error) {
 	mine := s.agent == n
 	if mine {
 		s.agent = nil
+		s.takeOver()
 	}
 	holds := len(s.held)
 	s.mu.Unlock()
@@ -243,19 +257,30 @@ func (s *server) tell(list ...*message) {
 func (s *server) take(n *conn, m *message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.obey(n, m)
+}
+
+// obey is take. mu is held.
+func (s *server) obey(n *conn, m *message) {
+	if list := s.waiting[m.ID]; list != nil {
+		s.waiting[m.ID] = append(list, m)
+		return
+	}
 	h := s.held[m.ID]
 	switch {
 	case m.Kind == kindHold:
 		s.run.Hold(m.Until)
+	case m.Kind == kindTake && h == nil:
+		s.handOver(n, m)
 	case m.Kind == kindPing:
 		n.send(&message{Kind: kindPong})
 	case m.Kind == kindStart && h == nil && m.Exec != nil:
 		s.start(n, m)
 	case h == nil: // it was released, or never began
 	case m.Kind == kindRelease:
-		if h.exit != nil {
-			delete(s.held, m.ID)
-		}
+		if h.released = true; h.exit != nil {
+			s.drop(h)
+		} // else it ended with its agent, which need not be told when that is seen here too
 	case m.Kind == kindCancel:
 		h.cancel()
 	case m.Kind == kindKill && h.exec != nil:
@@ -384,9 +409,14 @@ func (s *server) tellFresh() {
 // ended is told of the end of an execution.
 func (s *server) ended(h *held, x job.Execution) {
 	exit := x.Exit()
+	defer s.look()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.exec, h.exit = x, &exit
+	if h.released {
+		s.drop(h)
+		return
+	}
 	m := &message{Kind: kindEnded, ID: h.id, Exit: h.exit}
 	if !h.told {
 		h.told, m.Pid = true, x.Pid() // that it began is told in one

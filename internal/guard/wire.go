@@ -37,6 +37,8 @@ const (
 	kindHold    kind = 7
 	kindPublish kind = 8
 	kindPing    kind = 9
+	kindTake    kind = 10 // what is in a slot of the stash is handed over
+	kindStash   kind = 11 // instead of a hello: what follows is a stash of the agent that said hello with this ID
 	// From the guard.
 	kindWelcome   kind = 20
 	kindHeld      kind = 21 // an execution that an earlier agent started
@@ -47,12 +49,13 @@ const (
 	kindProgress  kind = 26
 	kindPublished kind = 27
 	kindPong      kind = 28
+	kindStashed   kind = 29 // the descriptors may come, or have come
 )
 
 // message is what goes over the socket.
 type message struct {
 	Kind kind   `cbor:"0,keyasint"`
-	ID   uint64 `cbor:"1,keyasint,omitempty"` // of the execution; the agent that starts it chooses
+	ID   uint64 `cbor:"1,keyasint,omitempty"` // of the execution; the agent that starts it chooses; of a hello: the agent's
 
 	Exec     *job.Exec     `cbor:"2,keyasint,omitempty"`  // of a start
 	Until    time.Duration `cbor:"3,keyasint,omitempty"`  // of hold; of a start: until when it may be read
@@ -64,6 +67,10 @@ type message struct {
 	Build    string        `cbor:"9,keyasint,omitempty"`  // of a welcome
 	Held     *holding      `cbor:"10,keyasint,omitempty"` // of what is held
 	Progress *job.Progress `cbor:"11,keyasint,omitempty"`
+
+	Slot  int              `cbor:"12,keyasint,omitempty"` // of a take
+	Parts []job.OutputPart `cbor:"13,keyasint,omitempty"` // of a take: what is known of the output so far
+	Bytes int              `cbor:"14,keyasint,omitempty"` // and how long that is
 }
 
 // holding is an execution as its agent started it.
