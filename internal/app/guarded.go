@@ -25,7 +25,7 @@ func (s *Server) openRunner(logs *runlog.Dir) (job.Runner, error) {
 	}
 	c, err := guard.New(guard.Options{
 		// A guard of other bounds is left its runs, as one of another build is.
-		Dir: s.data.join("guard"), Build: fmt.Sprintf("%s; logs %s, %s", build(), s.cfg.LogPerRun, s.cfg.LogPerNode), Logger: s.log,
+		Dir: s.data.join("guard"), Build: fmt.Sprintf("%s; logs %s, %s", build(), s.cfg.LogPerRun, s.cfg.LogPerNode), Logger: s.log, Own: s.cfg.OwnRuns,
 		Runner: guard.RunnerOptions{Logs: s.data.join("logs"), LogPerRun: int64(s.cfg.LogPerRun), LogPerNode: int64(s.cfg.LogPerNode)},
 	})
 	if err != nil {

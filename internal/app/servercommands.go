@@ -91,7 +91,7 @@ func (d *durationFlag) Set(s string) error {
 func newServerCommands(data func() string, errs io.Writer) []*cobra.Command {
 	run := func(role Role, f *serverFlags) func(*cobra.Command, []string) error {
 		return func(cmd *cobra.Command, _ []string) (err error) {
-			f.cfg.Role, f.cfg.Data, f.cfg.Guarded = role, data(), true
+			f.cfg.Role, f.cfg.Data, f.cfg.Guarded, f.cfg.OwnRuns = role, data(), true, true
 			if f.cfg.Ephemeral && cmd.Flags().Changed("data") {
 				return usagef("leave one of them out", "--ephemeral keeps nothing, and --data says where to keep it")
 			}

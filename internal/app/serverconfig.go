@@ -59,7 +59,10 @@ type ServerConfig struct {
 	Away      time.Duration // how old the oldest instant of a common task may become that an absent node owes, before all of them are told; 0: they wait
 	// Guarded has commands run by a guard: a process beside this one, of this program's executable, which comes to [Main] with the
 	// argument guard. Runs then outlive this process. Without, they are this process's own, and end with it.
-	Guarded  bool
+	Guarded bool
+	// OwnRuns lets this process, if it is Guarded, execute ordinary runs itself while they are some milliseconds old, where the kernel lets the guard go
+	// on with them. The process becomes a child sub-reaper.
+	OwnRuns  bool
 	StopRuns bool // the stop ends what runs, also where a guard could go on with it
 	// LogPerRun and LogPerNode bound what the node keeps of the output of an attempt and of all runs; 0: the defaults.
 	LogPerRun, LogPerNode job.Size

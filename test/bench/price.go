@@ -20,6 +20,7 @@ type feature struct {
 	name   string
 	direct bool // in this process: without the guard
 	groups bool
+	forks  bool // the guard executes all runs, as on kernels before 6.15
 	exec   job.Exec
 	root   bool // only root can do it
 }
@@ -27,7 +28,8 @@ type feature struct {
 var features = []feature{
 	{key: "direct", name: "the runner in the agent's own process, without control groups", direct: true},
 	{key: "group", name: "in a control group of its own", direct: true, groups: true},
-	{key: "guard", name: "through the guard, in a control group: as it is by default", groups: true},
+	{key: "guard", name: "with a guard, in a control group: as it is by default", groups: true},
+	{key: "forks", name: "… executed by the guard, as on kernels before Linux 6.15", groups: true, forks: true},
 	{key: "user", name: "… as another user", groups: true, exec: job.Exec{User: "nobody"}, root: true},
 	{key: "timeout", name: "… with a timeout and stdin", groups: true, exec: job.Exec{Timeout: time.Hour, Stdin: []byte("input")}},
 	{key: "nice", name: "… with `nice` and `umask`", groups: true, exec: job.Exec{Limits: job.Limits{Nice: 1, Umask: "0027"}}},
@@ -87,7 +89,7 @@ func (b *bench) price(ctx context.Context, f feature, dir string) ([]figure, err
 	const turn = 100
 	share := figure{Key: "price/" + f.key + "/ratio", What: "a run " + f.name + ", of the bare loop", Unit: "%", Rising: true}
 	added := figure{Key: "price/" + f.key + "/cpu", What: "a run " + f.name + ": processor time added", Unit: "µs"}
-	if f.exec.Limits == (job.Limits{}) && f.exec.User == "" {
+	if f.exec.Limits == (job.Limits{}) && f.exec.User == "" && !f.forks {
 		share.Goal = atLeast(90)
 	}
 	for range b.rounds {
@@ -133,7 +135,7 @@ func (f feature) runner(dir string) (job.Runner, func(), error) {
 		return r, func() { r.Close() }, nil
 	}
 	c, err := guard.New(guard.Options{
-		Dir: filepath.Join(dir, "guard"), Build: "bench", Runner: guard.RunnerOptions{Logs: filepath.Join(dir, "logs"), NoGroups: !f.groups},
+		Dir: filepath.Join(dir, "guard"), Build: "bench", Own: !f.forks, Runner: guard.RunnerOptions{Logs: filepath.Join(dir, "logs"), NoGroups: !f.groups},
 	})
 	if err != nil {
 		return nil, nil, err
