@@ -272,8 +272,9 @@ func TestARunOutgrowsItsAgentAsItsGuardDies(t *testing.T) {
 	<-s.l.gone
 	k.Outgrown(lent)
 	s.begun(x, lent)
-	if exit := ended(t, x); exit.Outcome != job.Lost || alive(x.Pid()) {
+	if exit := ended(t, x); exit.Outcome != job.Lost {
 		t.Errorf("%+v", exit)
 	}
+	eventually(t, "it is ended", func() bool { return !alive(x.Pid()) })
 	x.Release()
 }

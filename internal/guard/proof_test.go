@@ -336,11 +336,26 @@ func TestEverythingIsCarried(t *testing.T) {
 			t.Fatalf("the test forgets %s", v.Type().Field(i).Name)
 		}
 	}
+	ends := connections(t)
+	ends[0].send(sent)
+	got, err := ends[1].receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, sent) {
+		x, _ := json.Marshal(sent)
+		y, _ := json.Marshal(got)
+		t.Errorf("sent %s\n got %s", x, y)
+	}
+}
+
+// connections are both ends of one.
+func connections(t *testing.T) (ends [2]*conn) {
+	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ends [2]*conn
 	for i, fd := range fds {
 		f := os.NewFile(uintptr(fd), "socket")
 		c, err := net.FileConn(f)
@@ -351,17 +366,23 @@ func TestEverythingIsCarried(t *testing.T) {
 		if ends[i], err = newConn(c.(*net.UnixConn)); err != nil {
 			t.Fatal(err)
 		}
-		defer ends[i].close()
+		t.Cleanup(ends[i].close)
 	}
-	ends[0].send(sent)
-	got, err := ends[1].receive()
-	if err != nil {
-		t.Fatal(err)
+	return ends
+}
+
+// What an end said before it hung up is read also by one that has tried to say something since.
+func TestLastWords(t *testing.T) {
+	ends := connections(t)
+	ends[0].send(&message{Kind: kindRelease, ID: 7})
+	ends[0].close()
+	ends[1].send(&message{Kind: kindEnded, ID: 7})
+	<-ends[1].done // it could not be said
+	if m, err := ends[1].receive(); err != nil || m.Kind != kindRelease || m.ID != 7 {
+		t.Errorf("%+v, %v", m, err)
 	}
-	if !reflect.DeepEqual(got, sent) {
-		x, _ := json.Marshal(sent)
-		y, _ := json.Marshal(got)
-		t.Errorf("sent %s\n got %s", x, y)
+	if _, err := ends[1].receive(); !over(err) {
+		t.Error(err)
 	}
 }
 

@@ -289,7 +289,9 @@ func (n *conn) write() {
 		n.busy = false
 		if err != nil {
 			n.closed, n.buf = true, bytes.Buffer{}
-			n.hangUp()
+			if !errors.Is(err, unix.EPIPE) { // else the other end has hung up, and what it said before is still to be read
+				n.hangUp()
+			}
 			return
 		}
 	}
