@@ -58,6 +58,7 @@ type Server struct {
 	lock    *fileutil.LockedFile
 	once    sync.Once
 	closed  error
+	words   lastWords
 
 	mu    sync.Mutex
 	serve []*grpc.Server // what other processes are connected to
@@ -93,7 +94,7 @@ func Embed(ctx context.Context, o EmbedOptions) (srv *Server, err error) {
 	if err := found(ctx, &o, cfg); err != nil {
 		return nil, err
 	}
-	if srv.etcd, err = embed.StartEtcd(cfg); err != nil {
+	if srv.etcd, err = startEtcd(cfg, &srv.words); err != nil {
 		return nil, startFault(o.Dir, err)
 	}
 	es := srv.etcd.Server
@@ -156,7 +157,7 @@ func (srv *Server) config(o *EmbedOptions) (*embed.Config, error) {
 		cfg.Name = "rota"
 	}
 	cfg.Dir = filepath.Join(o.Dir, "data")
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(o.Logger))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapFor(o.Logger, &srv.words))
 	cfg.LogLevel = "warn"
 	cfg.EnableGRPCGateway = false
 	cfg.ServiceRegister = func(s *grpc.Server) {

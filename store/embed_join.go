@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -244,6 +246,16 @@ func reached(ctx context.Context, urls []string) bool {
 	return false
 }
 
+// startEtcd is embed.StartEtcd, which panics where it can't write to its disk, and says why in its log alone.
+func startEtcd(cfg *embed.Config, words *lastWords) (etcd *embed.Etcd, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			etcd, err = nil, errors.New(cmp.Or(words.String(), fmt.Sprint(fault)))
+		}
+	}()
+	return embed.StartEtcd(cfg)
+}
+
 // startFault says of an etcd that does not start what can be done.
 func startFault(dir string, err error) error {
 	switch text := err.Error(); {
@@ -251,6 +263,8 @@ func startFault(dir string, err error) error {
 		return removedFault(dir)
 	case strings.Contains(text, "address already in use"):
 		return job.Errorf(job.CodeConflict, "start etcd in %s: %w", dir, err).WithHint("another program listens there, perhaps another rota; stop it, or choose another address")
+	case strings.Contains(text, syscall.ENOSPC.Error()):
+		return job.Errorf(job.CodeUnavailable, "start etcd in %s: %w", dir, err).WithHint("its disk is full: make room, for an empty etcd 64 MiB for each file of its log, and start this again")
 	}
 	return fmt.Errorf("start etcd in %s: %w", dir, err)
 }

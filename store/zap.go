@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,6 +17,51 @@ func zapTo(log *slog.Logger) *zap.Logger {
 	}
 	// A client that cannot reach etcd says so at every attempt.
 	return zap.New(zapcore.NewSamplerWithOptions(&zapCore{log: log}, 10*time.Second, 2, 1000))
+}
+
+// zapFor is zapTo for a member, of which the last words before it panics are kept.
+func zapFor(log *slog.Logger, words *lastWords) *zap.Logger {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return zap.New(zapcore.NewTee(zapTo(log).Core(), words))
+}
+
+// lastWords keeps what is logged before a panic.
+type lastWords struct {
+	mu   sync.Mutex
+	text string
+}
+
+func (w *lastWords) Enabled(l zapcore.Level) bool { return l >= zapcore.DPanicLevel }
+
+func (w *lastWords) With([]zapcore.Field) zapcore.Core { return w }
+
+func (w *lastWords) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if w.Enabled(e.Level) {
+		return ce.AddCore(e, w)
+	}
+	return ce
+}
+
+func (w *lastWords) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text = e.Message
+	for _, a := range attrs(fields) {
+		if a.Key == "error" {
+			w.text += ": " + a.Value.String()
+		}
+	}
+	return nil
+}
+
+func (w *lastWords) Sync() error { return nil }
+
+func (w *lastWords) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text
 }
 
 type zapCore struct{ log *slog.Logger }
@@ -48,6 +94,9 @@ func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		level = slog.LevelDebug
 	}
 	c.log.LogAttrs(context.Background(), level, "etcd: "+e.Message, list...)
+	if e.Level >= zapcore.DPanicLevel {
+		c.log.Error("etcd can't go on, and this process ends with it, by etcd's will. What it has acknowledged is on its disk, and runs go on. Mend what it says, as by making room where its disk is full, and start this again")
+	}
 	return nil
 }
 

@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // syncBuffer is a buffer that several goroutines may write to.
@@ -72,6 +74,23 @@ func TestOnlyHarmlessMessagesAreQuiet(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 		if last := lines[len(lines)-1]; !strings.Contains(last, "level="+c.want+" ") || !strings.Contains(last, c.message) {
 			t.Errorf("%s, %v: %s; want it as %s", c.message, c.err, last, c.want)
+		}
+	}
+}
+
+func TestTheEndOfEtcdIsExplained(t *testing.T) {
+	t.Parallel()
+	var out syncBuffer
+	z := zapTo(slog.New(slog.NewTextHandler(&out, nil))).WithOptions(zap.WithFatalHook(zapcore.WriteThenGoexit))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		z.Fatal("failed to commit tx", zap.Error(syscall.ENOSPC))
+	}()
+	<-ended
+	for _, want := range []string{"failed to commit tx", "no space left on device", "this process ends with it", "making room"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("nothing says %q: %s", want, out.String())
 		}
 	}
 }
