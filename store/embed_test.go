@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,6 +25,26 @@ func embedded(t *testing.T, dir string) *Server {
 	t.Cleanup(func() { _ = srv.Close() })
 	t.Logf("ready after %s", time.Since(start))
 	return srv
+}
+
+// A page may be longer than the 4 MiB that gRPC takes in one message unless it is told otherwise.
+func TestAPageOfManyMegabytes(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Options{Endpoints: embedded(t, t.TempDir()).ClientURLs(), Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const n = 100
+	value := strings.Repeat("v", 60<<10)
+	for i := range n {
+		put1(t, s, fmt.Sprintf("K%d", i), value)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if list, _, err := s.Config().List(ctx); err != nil || len(list) != n || list[0].Value != value {
+		t.Fatal(len(list), err)
+	}
 }
 
 // A restart of etcd costs a watch, a session and a leadership nothing.

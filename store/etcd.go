@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
 
 	"github.com/rota-dev/rota/job"
 )
@@ -53,7 +55,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	c, err := clientv3.New(clientv3.Config{
 		Endpoints: o.Endpoints, TLS: o.TLS, Username: o.Username, Password: o.Password, DialTimeout: o.DialTimeout,
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second, PermitWithoutStream: true,
-		Logger: zapTo(o.Logger).WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return &heldCore{Core: c, open: &opened} })),
+		// The client's own limit does not hold for who speaks its protocol, and gRPC's is 4 MiB.
+		DialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32))},
+		Logger:      zapTo(o.Logger).WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return &heldCore{Core: c, open: &opened} })),
 	})
 	if err != nil {
 		return nil, unreachable(err)
