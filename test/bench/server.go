@@ -129,13 +129,8 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // apply applies tasks, a thousand at a time.
 func (s *server) apply(ctx context.Context, tasks []job.Task) error {
-	const most = 1000
-	for from := 0; from < len(tasks); from += most {
-		if _, err := s.client.Apply(ctx, tasks[from:min(from+most, len(tasks))], client.ApplyOptions{}); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := s.client.Apply(ctx, tasks, client.ApplyOptions{})
+	return err
 }
 
 // placed waits until a task has a job on a node.
