@@ -127,7 +127,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// apply applies tasks, a thousand at a time.
+// apply applies tasks, all in one request.
 func (s *server) apply(ctx context.Context, tasks []job.Task) error {
 	_, err := s.client.Apply(ctx, tasks, client.ApplyOptions{})
 	return err
