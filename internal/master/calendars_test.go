@@ -263,12 +263,31 @@ func TestGroupCalendars(t *testing.T) {
 		if _, err := m.SetCalendar(w.ctx, job.Calendar{Name: "holidays", Ranges: many[:2000]}, -1, false); job.CodeOf(err) != job.CodeInvalid || !strings.Contains(err.Error(), "group etl") {
 			t.Errorf("%v", err)
 		}
-		// A pause before the leader has written anything of the timer is by the same rule.
+		rule := func(group string) *job.Rule {
+			s, err := w.admin.GroupStates().Get(w.ctx, group)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.Rule
+		}
+		// The leader takes up the edit of a group that is paused too.
 		if err := m.PauseGroup(w.ctx, "etl", "alice"); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := w.admin.GroupStates().Get(w.ctx, "etl"); err != nil || len(s.Rule.Calendars) != 2 {
-			t.Errorf("%+v, %v", s, err)
+		w.until("the rule is that of the edit", func() bool { return len(rule("etl").Calendars) == 2 })
+		// A pause before the leader has written anything of the timer is by the same rule.
+		late := job.Documents{Groups: []job.Group{{Name: "late", Timer: "*/10 * * * *", Exclude: []string{"calendar:holidays", "calendar:many"}}}}
+		if _, err := m.ApplyDocuments(w.ctx, late, master.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.PauseGroup(w.ctx, "late", "alice"); err != nil {
+			t.Fatal(err)
+		}
+		if r := rule("late"); len(r.Calendars) != 2 {
+			t.Errorf("%+v", r)
+		}
+		if err := m.DeleteGroup(w.ctx, "late", false); err != nil {
+			t.Fatal(err)
 		}
 		if err := m.DeleteGroup(w.ctx, "etl", true); err != nil {
 			t.Fatal(err)
