@@ -275,7 +275,14 @@ func TestGroupCalendars(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.until("the rule is that of the edit", func() bool { return len(rule("etl").Calendars) == 2 })
-		// A pause before the leader has written anything of the timer is by the same rule.
+		// A pause before a leader has written anything of the timer is by the same rule.
+		m.end()
+		leads, err := w.admin.Campaign(w.ctx, "idle", lease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m = w.master("m3")
+		w.until("m3 is ready", func() bool { return m.Ready(w.ctx) == nil })
 		late := job.Documents{Groups: []job.Group{{Name: "late", Timer: "*/10 * * * *", Exclude: []string{"calendar:holidays", "calendar:many"}}}}
 		if _, err := m.ApplyDocuments(w.ctx, late, master.ApplyOptions{}); err != nil {
 			t.Fatal(err)
@@ -285,6 +292,9 @@ func TestGroupCalendars(t *testing.T) {
 		}
 		if r := rule("late"); len(r.Calendars) != 2 {
 			t.Errorf("%+v", r)
+		}
+		if err := leads.Resign(w.ctx); err != nil {
+			t.Fatal(err)
 		}
 		if err := m.DeleteGroup(w.ctx, "late", false); err != nil {
 			t.Fatal(err)
