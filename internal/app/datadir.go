@@ -136,7 +136,10 @@ func (d *dataDir) join(parts ...string) string {
 }
 
 // Close gives the folder free.
-func (d *dataDir) Close() error { return d.lock.Close() }
+func (d *dataDir) Close() error {
+	// A process that is being forked holds a copy of the descriptor until it executes its program, and a lock that is not released with it.
+	return errors.Join(syscall.Flock(int(d.lock.Fd()), syscall.LOCK_UN), d.lock.Close())
+}
 
 // defaultData is where data is kept when nothing else is said: ROTA_DATA, else ~/.local/share/rota.
 func defaultData() string {

@@ -69,8 +69,11 @@ func (l *fileLock) check() error {
 	return nil
 }
 
+// release unlocks before it closes: a process that is being forked holds a copy of the descriptor until it executes its program, and the lock
+// with it.
 func (l *fileLock) release() {
 	if l != nil {
+		_ = syscall.Flock(int(l.lock.Fd()), syscall.LOCK_UN)
 		l.lock.Close()
 	}
 }

@@ -117,6 +117,22 @@ func TestSecondMasterIsRefused(t *testing.T) {
 	mustOpen(t, path, Options{})
 }
 
+// A process that is being forked while the history closes has a copy of every descriptor until it executes its program: it does not keep the lock.
+func TestTheLockGoesWithTheHistory(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "h.db")
+	d := mustOpen(t, path, Options{})
+	fd, err := syscall.Dup(int(d.file.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, path, Options{})
+}
+
 func TestNewerSQLiteIsRefusedUntouched(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "h.db")
