@@ -76,6 +76,14 @@ func TestRetries(t *testing.T) {
 		{"a read", func(c *Client) error { _, err := c.Status(t.Context()); return err }, 3},
 		{"a run", func(c *Client) error { _, err := c.Run(t.Context(), RunRequest{Task: ref}); return err }, 1},
 		{"a run with a key", func(c *Client) error { _, err := c.Run(t.Context(), RunRequest{Task: ref, Key: "k"}); return err }, 3},
+		{"a list of runs", func(c *Client) error {
+			_, err := c.RunList(t.Context(), RunListRequest{Task: ref, Each: []ListedRun{{Key: "a"}, {}}})
+			return err
+		}, 1},
+		{"a list of runs with keys", func(c *Client) error {
+			_, err := c.RunList(t.Context(), RunListRequest{Task: ref, Each: []ListedRun{{Key: "a"}, {Key: "b"}}})
+			return err
+		}, 3},
 		{"a delete", func(c *Client) error { return c.DeleteTask(t.Context(), ref, 0, false) }, 1},
 		{"an apply", func(c *Client) error { _, err := c.Apply(t.Context(), nil, ApplyOptions{}); return err }, 3},
 		{"compare and swap", func(c *Client) error { _, err := c.PutTask(t.Context(), job.Task{Name: "a"}, 3); return err }, 1},

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -26,6 +28,30 @@ func (c *Client) Run(ctx context.Context, r RunRequest) (*RunAnswer, error) {
 	}
 	call.again = r.Key != ""
 	return one[RunAnswer](ctx, c, call)
+}
+
+// RunList asks for runs of a task now, one for each set of values, and returns their names in the same order; it does not wait for them. They wait for
+// each other on each node, whatever the task's overlap says. All are judged before any is asked for. Where every one has a
+// key it is safe to ask again; where the client knows several servers it makes the keys itself.
+func (c *Client) RunList(ctx context.Context, r RunListRequest) (*RunListAnswer, error) {
+	body := struct {
+		Nodes    []job.NodeID `json:"nodes,omitempty"`
+		Each     []ListedRun  `json:"each"`
+		Parallel int          `json:"parallel,omitempty"`
+	}{r.Nodes, slices.Clone(r.Each), r.Parallel}
+	again, key := true, "client-"+rand.Text()
+	for i := range body.Each {
+		if body.Each[i].Key == "" && len(c.servers) > 1 {
+			body.Each[i].Key = key + "/" + strconv.Itoa(i)
+		}
+		again = again && body.Each[i].Key != ""
+	}
+	call, err := post(nil, "tasks", r.Task.Group, r.Task.Name, "runs").json(body)
+	if err != nil {
+		return nil, err
+	}
+	call.again = again
+	return one[RunListAnswer](ctx, c, call)
 }
 
 // RunState tells where a run stands.

@@ -115,6 +115,31 @@ type RunRequest struct {
 	By    string // who asks; the server sets it
 }
 
+// MaxListed is how many sets of values one request may ask for runs of.
+const MaxListed = 1000
+
+// RunListRequest asks for runs of a task now, one for each set of values.
+type RunListRequest struct {
+	Task  job.TaskRef
+	Nodes []job.NodeID // as in [RunRequest], of each
+	Each  []ListedRun  // at most [MaxListed]
+	// Parallel is how many of them a node has at a time; 0: as many as the task says.
+	Parallel int
+	By       string // who asks; the server sets it
+}
+
+// ListedRun is one of the runs of a list.
+type ListedRun struct {
+	Params map[string]string `json:"params,omitempty"`
+	// Key makes it idempotent, as that of a [RunRequest].
+	Key string `json:"key,omitempty"`
+}
+
+// RunListAnswer names the runs of a list.
+type RunListAnswer struct {
+	Answers []RunAnswer `json:"answers"` // one for each set of values, in their order
+}
+
 // RunAnswer names the runs that were asked for.
 type RunAnswer struct {
 	Runs   []RunHandle  `json:"runs"`

@@ -182,6 +182,8 @@ type Waiting struct {
 	Instant     time.Time         `json:"instant,omitzero"`
 	Attempt     int               `json:"attempt,omitempty"`
 	Force       bool              `json:"force,omitempty"`
+	Listed      bool              `json:"listed,omitempty"`   // see [Dispatch]
+	Parallel    int               `json:"parallel,omitempty"` // of those that are listed, on a node at a time; 0: as the task says
 	RequestedAt time.Time         `json:"requested_at"`
 	NotAfter    time.Time         `json:"not_after"`           // it is given up after this
 	Triggered   []string          `json:"triggered,omitempty"` // the passive tasks that were started for it

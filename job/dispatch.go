@@ -21,6 +21,9 @@ type Dispatch struct {
 	NotAfter    time.Time         `json:"not_after,omitzero"`  // it does not start later than this
 	Backfill    string            `json:"backfill,omitempty"`  // the one that it is a run of
 	Execution   string            `json:"execution,omitempty"` // of its group, of which it is a step's run
+	// Listed says that it is one of many that were asked for at once: they wait for each other, whatever the task's overlap says of instants
+	// that are due, and the job's Parallel, where it is set, are alive at a time.
+	Listed bool `json:"listed,omitempty"`
 	// Data are the values of steps.… and item that the job names, see [Scope].
 	Data     map[string]json.RawMessage `json:"data,omitempty"`
 	Started  *Started                   `json:"started,omitempty"`

@@ -45,7 +45,7 @@ type Job struct {
 	RetryBackoff float64           `json:"retry_backoff,omitempty"`
 	RetryMax     int               `json:"retry_max,omitempty"` // seconds
 	Concurrency  int               `json:"concurrency,omitempty"`
-	Parallel     int               `json:"parallel,omitempty"` // of a step that fans out: so many runs of it, where that is more than Concurrency
+	Parallel     int               `json:"parallel,omitempty"` // of a step that fans out, or of a list that was asked for: so many at a time instead of Concurrency
 	Overlap      Overlap           `json:"overlap,omitempty"`
 	Catchup      Catchup           `json:"catchup,omitempty"`
 	Deadline     int64             `json:"deadline,omitempty"` // seconds

@@ -72,6 +72,7 @@ type Master interface {
 	DeleteNode(ctx context.Context, id job.NodeID) error
 
 	Run(ctx context.Context, r master.RunRequest) (master.RunAnswer, error)
+	RunList(ctx context.Context, r master.RunListRequest) (master.RunListAnswer, error)
 	// Exec runs a command that is no task.
 	Exec(ctx context.Context, r client.ExecRequest) (master.RunAnswer, error)
 	RunState(ctx context.Context, id job.RunID) (*master.RunView, error)

@@ -31,6 +31,17 @@ type runBody struct {
 	Force  bool              `json:"force,omitempty" doc:"A task with mode onlyonce runs although it has succeeded"`
 }
 
+type runListInput struct {
+	TaskPath
+	Body runListBody
+}
+
+type runListBody struct {
+	Nodes    []job.NodeID       `json:"nodes,omitempty" doc:"Where each runs; default: where the task is bound"`
+	Each     []client.ListedRun `json:"each" minItems:"1" maxItems:"1000" doc:"What differs from run to run: values for params.NAME, and a key that makes the run idempotent"`
+	Parallel int                `json:"parallel,omitempty" minimum:"0" doc:"So many of them on a node at a time; default: as many as the task says"`
+}
+
 type RunPath struct {
 	Run string `path:"run" doc:"The run's id"`
 }
@@ -42,6 +53,8 @@ type runStateInput struct {
 
 func (s *server) runRoutes(a huma.API) {
 	handle(s, a, route{http.MethodPost, "/tasks/{group}/{name}/run", "run-task", "Run a task now", RoleOperator}, s.run,
+		func(op *huma.Operation) { op.DefaultStatus = http.StatusAccepted })
+	handle(s, a, route{http.MethodPost, "/tasks/{group}/{name}/runs", "run-task-list", "Run a task once for each of many sets of values", RoleOperator}, s.runList,
 		func(op *huma.Operation) { op.DefaultStatus = http.StatusAccepted })
 	handle(s, a, route{http.MethodGet, "/runs", "list-runs", "List the runs that have not ended", RoleViewer},
 		func(ctx context.Context, in *JobFilter) (*answer[[]client.RunView], error) {
@@ -75,18 +88,32 @@ func (s *server) run(ctx context.Context, in *runInput) (*answer[client.RunAnswe
 	if b := in.Body; b != nil {
 		r.Nodes, r.Params, r.Key, r.Force = b.Nodes, b.Params, b.Key, b.Force
 	}
-	var f job.Faults
-	for _, n := range r.Nodes {
-		if err := job.CheckName("node", string(n)); err != nil {
-			f.AddError("nodes", err)
-		}
-	}
-	if err := f.Err("the request is not valid"); err != nil {
+	if err := checkNodes(r.Nodes); err != nil {
 		return nil, err
 	}
 	out, err := s.master.Run(ctx, r)
 	out.Runs = list(out.Runs)
 	return &answer[client.RunAnswer]{out}, err
+}
+
+func (s *server) runList(ctx context.Context, in *runListInput) (*answer[client.RunListAnswer], error) {
+	if err := checkNodes(in.Body.Nodes); err != nil {
+		return nil, err
+	}
+	out, err := s.master.RunList(ctx, master.RunListRequest{
+		Task: in.ref(), Nodes: in.Body.Nodes, Each: in.Body.Each, Parallel: in.Body.Parallel, By: principal(ctx).Name,
+	})
+	return &answer[client.RunListAnswer]{out}, err
+}
+
+func checkNodes(nodes []job.NodeID) error {
+	var f job.Faults
+	for _, n := range nodes {
+		if err := job.CheckName("node", string(n)); err != nil {
+			f.AddError("nodes", err)
+		}
+	}
+	return f.Err("the request is not valid")
 }
 
 func (s *server) runState(ctx context.Context, in *runStateInput) (*answer[*client.RunView], error) {

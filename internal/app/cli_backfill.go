@@ -27,7 +27,7 @@ type backfillFlags struct {
 func (b *backfillFlags) add(p *pflag.FlagSet) {
 	p.StringVar(&b.from, "from", "", "backfill: run the instants from this one on, such as 2026-11-01, '2026-11-01 02:30' or 7d (ago)")
 	p.StringVar(&b.to, "to", "", "backfill: up to this time, which is not part of the range (default: now)")
-	p.IntVar(&b.parallel, "parallel", 0, "backfill: run so many at once (default 1)")
+	p.IntVar(&b.parallel, "parallel", 0, "run so many at once: of a backfill (default 1), or with --each on a node (default: as the task says)")
 	p.BoolVar(&b.dry, "dry-run", false, "backfill: run nothing, but show what would")
 }
 

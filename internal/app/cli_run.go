@@ -18,15 +18,19 @@ func (c *cli) runCommand() *cobra.Command {
 	var wait, follow, force bool
 	var timeout, key string
 	var backfill backfillFlags
+	var each eachFlags
 	cmd := &cobra.Command{
-		Use: "run TASK", Short: "Run a task now, or the instants of a range of the past",
+		Use: "run TASK", Short: "Run a task now, once or for each of many values, or the instants of a range of the past",
 		Long: "Run a task now, and print the names of the runs at once: one for each node of a common task, one for the other kinds.\n\n" +
 			"With --wait the exit code is 0 where all runs succeed, 1 where one does not, and 124 where that takes too long.\n" +
 			"With --follow what the run writes is printed as it comes, too. An interrupt ends the waiting, not the run.\n\n" +
+			"With --each it runs once for each line of a file: NAME=FILE makes the line the value of params.NAME, and without NAME a line is a\n" +
+			"JSON object of values. The runs wait for each other; --parallel says how many go on at a time on a node.\n\n" +
 			"With --from the instants that its timer made due in a range of the past run, each once, in order: a backfill, which goes\n" +
 			"on by itself. What has succeeded is left out, unless with --force. Asking for the same again changes nothing.",
 		Example: "  rota run nightly-backup\n" +
 			"  rota run nightly-backup --node db1 --set DAYS=7 --wait --timeout 10m\n" +
+			"  ls /srv/photos | rota run thumbnail --each PHOTO=- --parallel 4 --wait\n" +
 			"  rota run nightly-backup --from 2026-11-01 --to 2026-11-08 --parallel 2 --dry-run",
 		Args: arguments(1, 1, "a task"), ValidArgsFunction: c.completeTasks,
 	}
@@ -38,6 +42,7 @@ func (c *cli) runCommand() *cobra.Command {
 	p.StringVar(&timeout, "timeout", "", "with --wait: wait no longer than this, such as 10m; the run goes on")
 	p.BoolVar(&force, "force", false, "run a task with mode onlyonce, or a backfilled instant, although it has succeeded")
 	p.StringVar(&key, "key", "", "asking again with the same key does not run again")
+	p.StringVar(&each.source, "each", "", "run it once for each line of [NAME=]FILE, or of stdin (-)")
 	backfill.add(p)
 	completed(cmd, "node", c.completeNodes)
 	out := output(cmd)
@@ -59,6 +64,18 @@ func (c *cli) runCommand() *cobra.Command {
 		w := &waiting{cli: c, follow: follow, out: *out}
 		if w.limit, err = parseTimeout(timeout); err != nil {
 			return err
+		}
+		if each.source != "" {
+			switch {
+			case follow:
+				return usagef("wait with --wait, and read one of them with: rota logs RUN", "--follow is for a few runs, --each for many")
+			case force:
+				return usagef("run it by itself", "--force does not go with --each")
+			case backfill.from != "" || backfill.to != "" || backfill.dry:
+				return usagef("", "--each is no backfill: leave --from, --to and --dry-run out")
+			}
+			each.parallel = backfill.parallel
+			return each.run(cmd.Context(), c, r, wait, w.limit, *out)
 		}
 		if backfill.asked() {
 			return backfill.run(cmd.Context(), c, r, wait || follow, w.limit, *out)

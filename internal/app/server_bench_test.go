@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -14,6 +16,49 @@ import (
 )
 
 func BenchmarkOneOff(b *testing.B) {
+	ref := job.Ref("", "true")
+	b.Run("one", func(b *testing.B) {
+		benchmarkOneOff(b, ref, func(ctx context.Context, s *Server, n int) error {
+			for range n {
+				if _, err := s.master.Run(ctx, client.RunRequest{Task: ref}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	b.Run("http", func(b *testing.B) {
+		benchmarkOneOff(b, ref, func(ctx context.Context, s *Server, n int) error {
+			token, err := os.ReadFile(s.data.join("admin.token"))
+			if err != nil {
+				return err
+			}
+			cl, err := client.New(client.Options{Server: s.URL(), Token: strings.TrimSpace(string(token))})
+			if err != nil {
+				return err
+			}
+			for range n {
+				if _, err := cl.Run(ctx, client.RunRequest{Task: ref}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	b.Run("list", func(b *testing.B) {
+		benchmarkOneOff(b, ref, func(ctx context.Context, s *Server, n int) error {
+			for left := n; left > 0; left -= 100 {
+				if _, err := s.master.RunList(ctx, client.RunListRequest{Task: ref, Each: make([]client.ListedRun, min(left, 100)), Parallel: 16}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// benchmarkOneOff measures runs that are asked for, each caller its part, until history has them.
+func benchmarkOneOff(b *testing.B, ref job.TaskRef, ask func(ctx context.Context, s *Server, n int) error) {
 	ctx := context.Background()
 	s, err := Start(ctx, ServerConfig{Role: RoleUp, Data: b.TempDir(), Listen: "127.0.0.1:0", Name: "n1"}, b.Output())
 	if err != nil {
@@ -26,22 +71,19 @@ func BenchmarkOneOff(b *testing.B) {
 	if _, err := s.apply(ctx, job.Documents{Tasks: []job.Task{{Name: "true", Command: job.Args("/bin/true"), Overlap: job.OverlapAllow, Concurrency: 1000}}}); err != nil {
 		b.Fatal(err)
 	}
-	ref := job.Ref("", "true")
 	before := counted(b)
 	b.ResetTimer()
 	var wg sync.WaitGroup
-	for w := range 16 {
+	const callers = 16
+	for w := range callers {
 		wg.Go(func() {
-			for i := w; i < b.N; i += 16 {
-				if _, err := s.master.Run(ctx, client.RunRequest{Task: ref}); err != nil {
-					b.Error(err)
-					return
-				}
+			if err := ask(ctx, s, (b.N+w)/callers); err != nil {
+				b.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	for {
+	for !b.Failed() {
 		totals, err := s.history.Totals(ctx, ref)
 		if err != nil {
 			b.Fatal(err)
@@ -54,7 +96,7 @@ func BenchmarkOneOff(b *testing.B) {
 			page, _ := s.history.Records(ctx, job.RecordFilter{Limit: 1})
 			b.Fatalf("%v: %v", st.Count, page.Records)
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 	}
 	b.StopTimer()
 	for name, after := range counted(b) {

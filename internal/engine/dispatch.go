@@ -22,13 +22,18 @@ type Request struct {
 	Cause   string // who or what asks
 	Attempt int
 	Force   bool // an onlyonce task runs although it has succeeded
+	// Listed says that it is one of many, see [job.Dispatch]; Parallel how many of those a node has at a time, 0 as the task says. Taken is
+	// what was asked for of each node that the state does not know yet, so that many spread.
+	Listed   bool
+	Parallel int
+	Taken    map[job.NodeID]int
 
 	again bool // what the task depends on was met already
 	wait  bool // for a node that is offline, until the run may not start any more
 	anew  bool // choose although it was asked for before
 }
 
-// StartWithin is how long a run that was asked for may wait for its start.
+// StartWithin is how long a run that was asked for may wait for its start; of many that were asked for at once, [WaitWithin].
 const StartWithin = time.Hour
 
 // NotRun says why a node that a request meant does not run it.
@@ -63,9 +68,13 @@ func (s *State) Dispatch(r Request, now time.Time) ([]*job.Dispatch, []NotRun, e
 			run = t.runOf(r)
 		}
 		j.EventID = string(run)
+		within := StartWithin
+		if r.Listed {
+			j.Parallel, within = r.Parallel, WaitWithin
+		}
 		dispatches = append(dispatches, &job.Dispatch{
-			Run: run, Node: id, Job: j, Trigger: r.Trigger, Params: r.Params, Cause: r.Cause, Attempt: r.Attempt,
-			RequestedAt: now.UTC(), NotAfter: now.UTC().Add(StartWithin),
+			Run: run, Node: id, Job: j, Trigger: r.Trigger, Params: r.Params, Cause: r.Cause, Attempt: r.Attempt, Listed: r.Listed,
+			RequestedAt: now.UTC(), NotAfter: now.UTC().Add(within),
 		})
 	}
 	return dispatches, not, nil
@@ -117,7 +126,7 @@ func (s *State) choose(t *task, r Request, now time.Time) (on []job.NodeID, not 
 		return nil, not, job.Errorf(code, "no node can run %s now (%s)", t.ref, strings.Join(why, "; "))
 	}
 	if t.chooses(r) {
-		on = []job.NodeID{s.leastLoaded(on, r.Key)}
+		on = []job.NodeID{s.leastLoaded(on, r.Key, r.Taken)}
 	}
 	return on, not, nil
 }
@@ -143,9 +152,9 @@ func (s *State) whyNot(t *task, id job.NodeID, r Request) string {
 	return ""
 }
 
-// leastLoaded is the node with the fewest runs, of those online where there are any; ties are broken by the key, so
-// that they spread.
-func (s *State) leastLoaded(on []job.NodeID, key string) job.NodeID {
+// leastLoaded is the node with the fewest runs, of those online where there are any, and with what is taken besides; ties are broken by the key,
+// so that they spread.
+func (s *State) leastLoaded(on []job.NodeID, key string, taken map[job.NodeID]int) job.NodeID {
 	offline := func(id job.NodeID) int {
 		if s.online(id) {
 			return 0
@@ -153,7 +162,7 @@ func (s *State) leastLoaded(on []job.NodeID, key string) job.NodeID {
 		return 1
 	}
 	return slices.MinFunc(on, func(a, b job.NodeID) int {
-		return cmp.Or(cmp.Compare(offline(a), offline(b)), cmp.Compare(s.waiting[a], s.waiting[b]), job.CompareRank(key, a, b))
+		return cmp.Or(cmp.Compare(offline(a), offline(b)), cmp.Compare(s.waiting[a]+taken[a], s.waiting[b]+taken[b]), job.CompareRank(key, a, b))
 	})
 }
 

@@ -217,7 +217,7 @@ func (p *starting) lacking(t *task, id job.NodeID, seen map[*task]bool) (list []
 			if len(there) == 0 {
 				continue
 			}
-			on = s.leastLoaded(there, x.ref.String())
+			on = s.leastLoaded(there, x.ref.String(), nil)
 		}
 		if len(s.unmet(x, on, p.now)) > 0 {
 			list = append(list, p.lacking(x, on, seen)...)

@@ -109,6 +109,7 @@ func (s *State) Ask(r Request, now time.Time) (Asked, error) {
 		w := &job.Waiting{
 			Run: job.CauseID(r.Key, job.JobHash(t.ref, n.Node)), Group: t.ref.Group, Name: t.ref.Name, Node: n.Node, Trigger: r.Trigger,
 			Key: r.Key, Params: r.Params, Cause: r.Cause, Attempt: r.Attempt, Force: r.Force, RequestedAt: now.UTC(), NotAfter: now.UTC().Add(WaitWithin),
+			Listed: r.Listed, Parallel: r.Parallel,
 		}
 		if t.chooses(r) {
 			if w.Run, w.Node = t.runOf(r), ""; len(a.Waiting) > 0 {
@@ -165,6 +166,7 @@ func (p *starting) request(t *task, w *job.Waiting) {
 	}
 	r := Request{
 		Task: t.ref, Params: w.Params, Key: w.Key, Trigger: w.Trigger, Cause: w.Cause, Attempt: w.Attempt, Force: w.Force, wait: waits(w.Trigger),
+		Listed: w.Listed, Parallel: w.Parallel,
 	}
 	if w.Node != "" {
 		r.Nodes = []job.NodeID{w.Node}

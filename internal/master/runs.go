@@ -82,13 +82,23 @@ type asking struct {
 // once asks for the runs that nobody has asked for yet. again tells that some may not have been asked for: somebody else has taken a later
 // ticket, or the view is behind.
 func (a *asking) once(ctx context.Context) (answer RunAnswer, again bool, err error) {
+	answer, ops, again, err := a.plan(ctx)
+	if err != nil || again || len(ops) == 0 {
+		return answer, again, err
+	}
+	done, err := a.m.store().Do(ctx, ops...)
+	return answer, slices.Contains(done, false), err
+}
+
+// plan answers with the runs, and with what is to be done to ask for those that nobody has asked for yet; again: the view is behind.
+func (a *asking) plan(ctx context.Context) (answer RunAnswer, ops []store.Op, again bool, err error) {
 	m, r, req := a.m, a.r, a.req
 	if err := m.checkArguments(&req); err != nil {
-		return RunAnswer{}, false, err
+		return RunAnswer{}, nil, false, err
 	}
 	if a.before {
 		if answer.Runs, err = m.askedBefore(ctx, &req); err != nil || len(answer.Runs) > 0 && len(req.Nodes) == 0 {
-			return answer, false, err
+			return answer, nil, false, err
 		}
 	}
 	once := false
@@ -97,11 +107,11 @@ func (a *asking) once(ctx context.Context) (answer RunAnswer, again bool, err er
 		once = e != nil && e.Task.Mode == job.OnlyOnce && !req.Force
 	})
 	if once && !a.caughtUp {
-		return RunAnswer{}, true, nil
+		return RunAnswer{}, nil, true, nil
 	}
 	if once {
 		if err := m.learned(ctx, req.Task); err != nil {
-			return RunAnswer{}, false, err
+			return RunAnswer{}, nil, false, err
 		}
 	}
 	var asked engine.Asked
@@ -113,13 +123,12 @@ func (a *asking) once(ctx context.Context) (answer RunAnswer, again bool, err er
 		asked, err = m.view.state.Ask(req, m.Now())
 	})
 	if len(asked.NotRun) > 0 && !a.caughtUp {
-		return RunAnswer{}, true, nil
+		return RunAnswer{}, nil, true, nil
 	}
 	answer.NotRun = asked.NotRun
 	if err != nil && len(answer.Runs) == 0 {
-		return RunAnswer{}, false, m.explained(r.Task, err)
+		return RunAnswer{}, nil, false, m.explained(r.Task, err)
 	}
-	var ops []store.Op
 	for _, d := range asked.Dispatches {
 		if once {
 			scope := d.Node
@@ -128,7 +137,7 @@ func (a *asking) once(ctx context.Context) (answer RunAnswer, again bool, err er
 			}
 			why, err := m.startOnce(ctx, m.store().Do, scope, d)
 			if err != nil {
-				return RunAnswer{}, false, err
+				return RunAnswer{}, nil, false, err
 			}
 			if why != "" {
 				answer.NotRun = append(answer.NotRun, job.NotRun{Node: d.Node, Reason: why})
@@ -144,10 +153,7 @@ func (a *asking) once(ctx context.Context) (answer RunAnswer, again bool, err er
 		ops = append(ops, store.CreateWaiting(w))
 	}
 	if len(answer.Runs) == 0 {
-		return RunAnswer{}, false, job.Errorf(job.CodeConflict, "task %s is asked for or running already, and runs only once", r.Task)
-	}
-	if len(ops) == 0 {
-		return answer, false, nil
+		return RunAnswer{}, nil, false, job.Errorf(job.CodeConflict, "task %s is asked for or running already, and runs only once", r.Task)
 	}
 	for i := range ops {
 		ops[i] = ops[i].WhileTask(r.Task, rev) // what runs is the task as it is now
@@ -155,8 +161,7 @@ func (a *asking) once(ctx context.Context) (answer RunAnswer, again bool, err er
 			ops[i] = ops[i].WhileTicket(*a.ticket)
 		}
 	}
-	done, err := m.store().Do(ctx, ops...)
-	return answer, slices.Contains(done, false), err
+	return answer, ops, false, nil
 }
 
 // checkArguments holds what a request gives to what its task declares, and fills in the defaults.

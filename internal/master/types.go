@@ -4,22 +4,24 @@ import "github.com/rota-dev/rota/client"
 
 // The types in which the master answers are those that go over the wire; package client has their contracts.
 type (
-	Change       = client.Change
-	Applied      = client.Applied
-	ApplyOptions = client.ApplyOptions
-	TaskView     = client.TaskView
-	NodeView     = client.NodeView
-	JobFilter    = client.JobFilter
-	Group        = client.Group
-	RunRequest   = client.RunRequest
-	RunAnswer    = client.RunAnswer
-	RunHandle    = client.RunHandle
-	RunView      = client.RunView
-	Upcoming     = client.Upcoming
-	Status       = client.Status
-	CalendarView = client.CalendarView
-	Event        = client.Event
-	LogEvent     = client.LogEvent
+	Change         = client.Change
+	Applied        = client.Applied
+	ApplyOptions   = client.ApplyOptions
+	TaskView       = client.TaskView
+	NodeView       = client.NodeView
+	JobFilter      = client.JobFilter
+	Group          = client.Group
+	RunRequest     = client.RunRequest
+	RunAnswer      = client.RunAnswer
+	RunListRequest = client.RunListRequest
+	RunListAnswer  = client.RunListAnswer
+	RunHandle      = client.RunHandle
+	RunView        = client.RunView
+	Upcoming       = client.Upcoming
+	Status         = client.Status
+	CalendarView   = client.CalendarView
+	Event          = client.Event
+	LogEvent       = client.LogEvent
 )
 
 // The changes.

@@ -59,10 +59,12 @@ func (c *core) fits(r *run) bool {
 	switch {
 	case j.Kind == job.KindAlone:
 		return taken == 0
+	case j.Parallel > 0:
+		return taken < j.Parallel
 	case j.Overlap == job.OverlapAllow:
 		return c.waiting(j.Hash) < r.queueLimit()
 	}
-	return taken < max(j.Concurrency, j.Parallel, 1)
+	return taken < max(j.Concurrency, 1)
 }
 
 // hold notes that a job waits for the node, behind others that do.

@@ -57,7 +57,7 @@ func (c *core) admit(r *run) {
 		c.hold(j.Hash)
 	case j.Overlap == job.OverlapReplace && !r.madeUp():
 		c.replace(r)
-	case r.dispatch == nil && c.onlyBackfills(j.Hash): // they make no instant of the timer skip: it comes next
+	case r.dispatch == nil && c.onlyYielding(j.Hash): // they make no instant of the timer skip: it comes next
 		c.queue[j.Hash] = slices.Insert(c.queue[j.Hash], c.behindTold(j.Hash), turn{run: r, job: j})
 	case r.queues() && c.waiting(j.Hash) < r.queueLimit():
 		c.queue[j.Hash] = append(c.queue[j.Hash], turn{run: r, job: j})
@@ -70,14 +70,14 @@ func (c *core) admit(r *run) {
 	}
 }
 
-// onlyBackfills tells whether nothing but backfilled runs is alive or waits for a place.
-func (c *core) onlyBackfills(hash string) bool {
+// onlyYielding tells whether nothing is alive or waits for a place but what gives way to the timer.
+func (c *core) onlyYielding(hash string) bool {
 	for _, r := range c.alive[hash] {
-		if r.trigger != job.TriggerBackfill {
+		if !r.yields() {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(c.queue[hash], func(t turn) bool { return t.told == nil && t.run.trigger != job.TriggerBackfill })
+	return !slices.ContainsFunc(c.queue[hash], func(t turn) bool { return t.told == nil && !t.run.yields() })
 }
 
 // behindTold is the place in the queue behind everything that waits to be told.
@@ -99,10 +99,12 @@ func (c *core) place(j *job.Job) bool {
 	switch {
 	case j.Kind == job.KindAlone: // its lock allows one anywhere
 		return len(c.alive[j.Hash]) == 0
+	case parallel > 0:
+		return len(c.alive[j.Hash]) < parallel
 	case j.Overlap == job.OverlapAllow:
 		return true
 	}
-	return len(c.alive[j.Hash]) < max(j.Concurrency, parallel, 1)
+	return len(c.alive[j.Hash]) < max(j.Concurrency, 1)
 }
 
 // waiting counts the runs that wait for a place.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -148,18 +149,27 @@ func (r *run) alive(x job.Execution) {
 	}
 }
 
-// madeUp tells whether the run makes up for an instant of the past, or is one of many of a step: such runs come in order, whatever the
+// madeUp tells whether the run makes up for an instant of the past, or is one of many of a step or a list: such runs wait for each other, whatever the
 // policy is for instants that are due now.
 func (r *run) madeUp() bool {
-	return r.trigger == job.TriggerCatchup || r.trigger == job.TriggerBackfill || r.trigger == job.TriggerGroup
+	return r.trigger == job.TriggerCatchup || r.trigger == job.TriggerBackfill || r.trigger == job.TriggerGroup || r.listed()
 }
+
+// listed tells whether the run is one of many that somebody asked for at once.
+func (r *run) listed() bool { return r.dispatch != nil && r.dispatch.Listed }
+
+// yields tells whether the run gives way to the instants of the timer: those neither skip nor wait because of it.
+func (r *run) yields() bool { return r.trigger == job.TriggerBackfill || r.listed() }
 
 // queues tells whether the run waits for its turn.
 func (r *run) queues() bool { return r.job.Overlap == job.OverlapQueue || r.madeUp() }
 
 // queueLimit is how many runs may wait when it comes to wait too.
 func (r *run) queueLimit() int {
-	if r.madeUp() {
+	switch {
+	case r.listed():
+		return math.MaxInt // each is a key in etcd while it waits: the masters bound them
+	case r.madeUp():
 		return maxCatchup
 	}
 	return maxQueue

@@ -2,7 +2,7 @@ package main
 
 // reasons say of figures, by their keys, what they are made of where they miss their goals.
 var reasons = map[string]string{
-	"oneoff/ratio": oneOffReason, "oneoff/cpu": oneOffReason,
+	"oneoff/ratio": oneOffReason, "oneoff/cpu": oneOffReason, "oneoff/list/ratio": oneOffReason, "oneoff/list/cpu": oneOffReason,
 	"burst/100/ratio": burstReason, "burst/1000/ratio": burstReason, "burst/10000/ratio": burstReason,
 	"late/common/p50": lateReason,
 }

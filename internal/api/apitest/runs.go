@@ -160,6 +160,18 @@ func (m *Master) Processes(_ context.Context, f master.JobFilter) ([]*job.Proces
 	return out, m.fail()
 }
 
+// RunList is Run for each.
+func (m *Master) RunList(ctx context.Context, r master.RunListRequest) (out master.RunListAnswer, err error) {
+	for _, e := range r.Each {
+		a, err := m.Run(ctx, master.RunRequest{Task: r.Task, Nodes: r.Nodes, Params: e.Params, Key: e.Key, By: r.By})
+		if err != nil {
+			return out, err
+		}
+		out.Answers = append(out.Answers, a)
+	}
+	return out, nil
+}
+
 // Run names runs and leaves them pending.
 func (m *Master) Run(_ context.Context, r master.RunRequest) (master.RunAnswer, error) {
 	m.mu.Lock()
