@@ -48,7 +48,7 @@ func BenchmarkOneOff(b *testing.B) {
 	b.Run("list", func(b *testing.B) {
 		benchmarkOneOff(b, ref, func(ctx context.Context, s *Server, n int) error {
 			for left := n; left > 0; left -= 100 {
-				if _, err := s.master.RunList(ctx, client.RunListRequest{Task: ref, Each: make([]client.ListedRun, min(left, 100)), Parallel: 16}); err != nil {
+				if _, err := s.master.RunList(ctx, client.RunListRequest{Task: ref, Each: make([]client.ListedRun, min(left, 100))}); err != nil {
 					return err
 				}
 			}

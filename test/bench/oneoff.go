@@ -92,7 +92,7 @@ func (b *bench) ask(ctx context.Context, s *server, ref job.TaskRef, length int)
 				if length == 1 {
 					_, err = s.client.Run(ctx, client.RunRequest{Task: ref})
 				} else {
-					_, err = s.client.RunList(ctx, client.RunListRequest{Task: ref, Each: make([]client.ListedRun, min(length, b.runs-i)), Parallel: callers})
+					_, err = s.client.RunList(ctx, client.RunListRequest{Task: ref, Each: make([]client.ListedRun, min(length, b.runs-i))})
 				}
 				if err != nil {
 					errs <- err
