@@ -189,8 +189,11 @@ func (c *Client) guard(ctx context.Context) (*link, error) {
 func (l *link) usable() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.dead && !l.drains && !l.closed
+	return l.takesRuns()
 }
+
+// takesRuns tells whether the guard may get further runs. l.mu is held.
+func (l *link) takesRuns() bool { return !l.dead && !l.drains && !l.closed }
 
 // renew starts a guard in place of one, unless somebody else just did.
 func (c *Client) renew(ctx context.Context, old *link) error {

@@ -64,6 +64,7 @@ func newClient(t testing.TB, dir string, change ...func(*Options)) *Client {
 			t.Error(err)
 		}
 		eventually(t, "no guard is left in "+dir, func() bool { return len(folders(t, dir)) == 0 })
+		c.children.Wait() // the detector of races keeps a process a second longer
 	})
 	return c
 }

@@ -204,11 +204,7 @@ func TestReleaseDuringTheHandOver(t *testing.T) {
 	if err := unix.Kill(guardOf(c), unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its slot is free", func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.free) == slots
-	})
+	eventually(t, "its slot is free", func() bool { return len(s.free) == slots })
 	if left := c.executions(); len(left) > 0 {
 		t.Errorf("%d executions are left", len(left))
 	} // that the guard holds nothing is seen at the end: it ends

@@ -18,6 +18,8 @@ type keeper struct {
 
 var _ runner.Keeper = keeper{}
 
+func (k keeper) Admit() bool { return k.s.admit(k.x) }
+
 func (k keeper) Keep(legacy runner.Legacy, stdout, stderr int) bool {
 	d := deposit{ID: k.x.id, Legacy: legacy, Exec: job.Exec{
 		Run: k.e.Run, Attempt: k.e.Attempt, Timeout: k.e.Timeout, Grace: k.e.Grace, OutputLimit: k.e.OutputLimit, ResultFrom: k.e.ResultFrom, Note: k.e.Note,

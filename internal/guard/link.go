@@ -73,7 +73,7 @@ func (l *link) start(ctx context.Context, e job.Exec) (job.Execution, error) {
 	id, s := l.c.id(), &starting{run: e.Run, begin: time.Now(), reply: make(chan started, 1)}
 	until := runner.SinceBoot() + l.c.o.Patience
 	l.mu.Lock()
-	if l.dead || l.closed || l.drains {
+	if !l.takesRuns() {
 		l.mu.Unlock()
 		return nil, errGone
 	}

@@ -17,6 +17,8 @@ const (
 	// some 10 ms to end here.
 	handAfter = 40 * time.Millisecond
 	lookEvery = 10 * time.Millisecond
+	// slotPatience is how long a run waits for a slot when it is its turn, before it is the guard's.
+	slotPatience = 10 * time.Millisecond
 )
 
 // own is what an execution has that the agent itself executes. The link's mu guards what is not said otherwise.
@@ -58,27 +60,21 @@ func (s *stash) start(ctx context.Context, e job.Exec) (job.Execution, error) {
 	return x, nil
 }
 
-// enter gives an execution a slot. begin must follow.
+// enter notes that an execution waits for its turn. begin must follow.
 func (s *stash) enter(e *job.Exec) (*execution, error) {
-	at, ok := s.take()
-	if !ok {
-		return nil, runner.ErrElsewhere
-	}
 	l := s.l
 	x := newExecution(l, l.c.id(), e.Run, time.Now())
-	x.own = &own{at: at, held: true}
+	x.own = &own{}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.dead || l.closed || l.drains {
-		s.back(at)
+	if !l.takesRuns() {
 		return nil, errGone
 	}
-	l.execs[x.id] = x
 	s.starts.Add(1)
 	return x, nil
 }
 
-// begin executes the command of an execution that has its slot.
+// begin executes the command of an execution when it is its turn.
 func (s *stash) begin(ctx context.Context, x *execution, e job.Exec, k runner.Keeper) error {
 	defer s.starts.Done()
 	lent, err := s.run.Lend(ctx, e, k)
@@ -88,12 +84,32 @@ func (s *stash) begin(ctx context.Context, x *execution, e job.Exec, k runner.Ke
 	}
 	s.l.mu.Lock()
 	defer s.l.mu.Unlock()
-	delete(s.l.execs, x.id)
-	s.l.drained()
-	x.own.at.empty()
-	x.own.held = false
-	s.back(x.own.at)
+	if x.own.held {
+		delete(s.l.execs, x.id)
+		s.l.drained()
+		x.own.at.empty()
+		x.own.held = false
+		s.back(x.own.at)
+	}
 	return err
+}
+
+// admit gives an execution a slot when it is its turn: one that still waits for that holds none. It is false where there is none, or the guard gets
+// no further runs.
+func (s *stash) admit(x *execution) bool {
+	at, ok := s.take()
+	if !ok {
+		return false
+	}
+	s.l.mu.Lock()
+	defer s.l.mu.Unlock()
+	if !s.l.takesRuns() {
+		s.back(at)
+		return false
+	}
+	x.own.at, x.own.held = at, true
+	s.l.execs[x.id] = x
+	return true
 }
 
 // begun notes that an execution has begun, and has it looked at when it is older.

@@ -31,10 +31,8 @@ type stash struct {
 	run    *runner.Runner
 	encode cbor.EncMode
 	starts sync.WaitGroup // those that are under way
-
-	mu     sync.Mutex
-	free   []slot
-	closed bool
+	free   chan slot      // has room for all of them
+	shut   chan struct{}  // closed by close
 
 	// l.mu guards these.
 	young []*execution // that began a moment ago
@@ -95,7 +93,7 @@ func (l *link) newStash(ctx context.Context) (_ *stash, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a runner: %w", err)
 	}
-	s := &stash{l: l, run: r, encode: encode}
+	s := &stash{l: l, run: r, encode: encode, free: make(chan slot, slots), shut: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -105,18 +103,20 @@ func (l *link) newStash(ctx context.Context) (_ *stash, err error) {
 	if v := r.Facts().Version; v != "v2" && v != "hybrid" {
 		return nil, errors.New("there are no control groups of version 2")
 	}
+	fds := make([]int, slots)
 	for n := range slots {
 		p, err := newSlot(n)
 		if err != nil {
 			return nil, err
 		}
-		s.free = append(s.free, p)
+		s.free <- p
+		fds[n] = p.r
 	}
-	return s, s.introduce(ctx)
+	return s, s.introduce(ctx, fds)
 }
 
-// introduce gives the guard its ends of the slots, over a connection of its own.
-func (s *stash) introduce(ctx context.Context) error {
+// introduce gives the guard the ends of the slots that are read, over a connection of its own.
+func (s *stash) introduce(ctx context.Context, fds []int) error {
 	u, err := dial(s.l.dir)
 	if err != nil {
 		return err
@@ -143,10 +143,6 @@ func (s *stash) introduce(ctx context.Context) error {
 	if err := said(); err != nil { // it expects the descriptors
 		return err
 	}
-	fds := make([]int, len(s.free))
-	for i, p := range s.free {
-		fds[i] = p.r
-	}
 	var sent error
 	if err := n.raw.Control(func(fd uintptr) {
 		sent = unix.Sendmsg(int(fd), []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
@@ -159,38 +155,45 @@ func (s *stash) introduce(ctx context.Context) error {
 	return said()
 }
 
+// take takes a slot, for which it waits, as each comes back soon; but not for long.
 func (s *stash) take() (slot, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := len(s.free)
-	if n == 0 || s.closed {
-		return slot{}, false
+	select {
+	case p := <-s.free:
+		return p, true
+	default:
 	}
-	p := s.free[n-1]
-	s.free = s.free[:n-1]
-	return p, true
+	t := time.NewTimer(slotPatience)
+	defer t.Stop()
+	select {
+	case p := <-s.free:
+		return p, true
+	case <-s.shut:
+	case <-t.C:
+	}
+	return slot{}, false
 }
 
-// back takes an empty slot back.
+// back takes an empty slot back. l.mu is held.
 func (s *stash) back(p slot) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	select {
+	case <-s.shut:
 		p.close()
-		return
+	default:
+		s.free <- p
 	}
-	s.free = append(s.free, p)
 }
 
-// close closes the slots, those in use when they come back.
+// close closes the slots, those in use when they come back. l.mu is held, once others know the stash.
 func (s *stash) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for _, p := range s.free {
-		p.close()
+	close(s.shut)
+	for {
+		select {
+		case p := <-s.free:
+			p.close()
+		default:
+			return
+		}
 	}
-	s.free = nil
 }
 
 // abandon is told that the connection has ended. Where we have not closed it, the guard is dead, and what lives is lost: it is let go of. l.mu is held.

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -54,12 +56,15 @@ func TestAFullStash(t *testing.T) {
 	c := newOwner(t, "")
 	s := stashOf(c)
 	var taken []slot
-	for {
-		p, ok := s.take()
-		if !ok {
-			break
-		}
+	for p, ok := s.take(); ok; p, ok = s.take() {
 		taken = append(taken, p)
+	}
+	back := func(all ...slot) {
+		s.l.mu.Lock()
+		defer s.l.mu.Unlock()
+		for _, p := range all {
+			s.back(p)
+		}
 	}
 	if len(taken) != slots {
 		t.Errorf("%d slots", len(taken))
@@ -76,13 +81,71 @@ func TestAFullStash(t *testing.T) {
 		x.Release()
 	}
 	one(false)
-	s.back(taken[0])
+	back(taken[0])
 	for range 3 {
 		one(true)
 	}
-	for _, p := range taken[1:] {
-		s.back(p)
+	back(taken[1:]...)
+}
+
+// stuckKeeper keeps the turn to start until it is told to go on.
+type stuckKeeper struct {
+	keeper
+	stuck, on chan struct{}
+}
+
+func (k stuckKeeper) Admit() bool {
+	close(k.stuck)
+	<-k.on
+	return k.keeper.Admit()
+}
+
+// Who waits for a turn to start holds no slot: however many are due at once, the agent executes them itself.
+func TestACrowdHoldsNoSlots(t *testing.T) {
+	c := newOwner(t, "", func(o *Options) { o.Runner.Starts = 1 })
+	s := stashOf(c)
+	e := sh("exit 3")
+	x, err := s.enter(&e)
+	if err != nil {
+		t.Fatal(err)
 	}
+	k := stuckKeeper{keeper{x, s, &e}, make(chan struct{}), make(chan struct{})}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.begin(t.Context(), x, e, k); err != nil {
+			t.Error(err)
+			return
+		}
+		<-x.Done()
+		x.Release()
+	})
+	<-k.stuck
+	var begun atomic.Int64
+	for range 2 * slots {
+		wg.Go(func() {
+			x, err := c.Start(t.Context(), sh("exit 3"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			begun.Add(1)
+			<-x.Done()
+			if exit := x.Exit(); exit.ExitCode == nil || *exit.ExitCode != 3 {
+				t.Errorf("%+v", exit)
+			}
+			x.Release()
+		})
+	}
+	time.Sleep(200 * time.Millisecond) // for who would not wait
+	if n := len(s.free); n != slots {
+		t.Errorf("%d of %d slots are free while nothing has begun", n, slots)
+	}
+	if n := begun.Load(); n > 0 {
+		t.Errorf("%d have begun elsewhere", n)
+	}
+	close(k.on)
+	wg.Wait()
+	eventually(t, "all slots are free", func() bool { return len(s.free) == slots })
 }
 
 // oneServer makes a guard in this process, with an agent's stash in which there is a run of a process, which may be nil.
@@ -191,8 +254,8 @@ func TestAStashThatIsNotWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
-	s := &stash{l: l, free: []slot{p}}
-	if err := s.introduce(t.Context()); err == nil {
+	s := &stash{l: l}
+	if err := s.introduce(t.Context(), []int{p.r}); err == nil {
 		t.Error("one slot is a stash")
 	}
 	if exit := ended(t, start(t, c, sh("exit 6"))); *exit.ExitCode != 6 {

@@ -35,9 +35,12 @@ type Legacy struct {
 	Born   time.Duration `cbor:"9,keyasint,omitempty"` // when the execution began, on the boot-time clock: Begin may be of one that was set since
 }
 
-// Keeper has copies of what another process needs to go on with an execution. Its methods must not wait; those of one execution may be called
+// Keeper has copies of what another process needs to go on with an execution. Its methods must not wait, but for Admit; those of one execution may be called
 // by several goroutines, and before Lend has returned.
 type Keeper interface {
+	// Admit is told when it is the execution's turn to be started, and may wait for a moment, in which no other one is. Where it is false,
+	// nothing is executed.
+	Admit() bool
 	// Keep is told just before the command is executed, with the reading ends of its pipes, which stay the runner's. Where it is false,
 	// nothing is executed.
 	Keep(l Legacy, stdout, stderr int) bool

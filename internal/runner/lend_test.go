@@ -21,6 +21,7 @@ type shelf struct {
 	t     *testing.T
 	i     Inherited
 	ended chan struct{}
+	full  bool
 }
 
 func (s *shelf) dup(fd int) int {
@@ -30,6 +31,8 @@ func (s *shelf) dup(fd int) int {
 	}
 	return fd
 }
+
+func (s *shelf) Admit() bool { return !s.full }
 
 func (s *shelf) Keep(l Legacy, stdout, stderr int) bool {
 	s.i.Legacy, s.i.Stdout, s.i.Stderr = l, s.dup(stdout), s.dup(stderr)
@@ -71,6 +74,18 @@ func leave(t *testing.T, r *Runner) {
 	<-r.Leave()
 	if err := RemoveResults(r.results.dir); err != nil {
 		t.Error(err)
+	}
+}
+
+// What its keeper has no room for is not executed, and leaves nothing open.
+func TestNoRoomForALentExecution(t *testing.T) {
+	r := newRunner(t, Options{})
+	trace := filepath.Join(t.TempDir(), "trace")
+	if l, err := r.Lend(t.Context(), sh("touch "+trace), &shelf{t: t, full: true}); !errors.Is(err, ErrElsewhere) {
+		t.Fatal(l, err)
+	}
+	if _, err := os.Stat(trace); err == nil || len(r.gate) > 0 {
+		t.Error("it was executed, or keeps the turn: ", err, len(r.gate))
 	}
 }
 

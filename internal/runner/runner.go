@@ -201,6 +201,9 @@ func (x *execution) spawn(ctx context.Context, c *command, stdin []byte) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("start %s: %w", c.path, context.Cause(ctx))
 	}
+	if x.lent != nil && !x.lent.k.Admit() {
+		return ErrElsewhere
+	}
 
 	in := x.r.null
 	if len(stdin) > 0 {
