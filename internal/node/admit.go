@@ -30,6 +30,8 @@ func (a *Agent) start(ctx context.Context, e job.Exec) (job.Execution, error) {
 		}
 		e = admitted
 	}
+	a.starting.Add(1)
+	defer a.starting.Add(-1)
 	return a.Runner.Start(ctx, e)
 }
 

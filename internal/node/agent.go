@@ -67,6 +67,7 @@ type Agent struct {
 	gone     chan struct{} // closed when the core is over
 	doubts   doubts
 	tries    atomic.Int64   // counts its claims
+	starting atomic.Int64   // executions that are about to begin
 	wg       sync.WaitGroup // of runs, claims, and what else the core waits for
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/rota-dev/rota/job"
@@ -14,6 +15,7 @@ const (
 	batchRecords  = 200
 	batchBytes    = 512 << 10
 	batchPatience = 5 * time.Millisecond // at least this passes between two batches, so that they fill under load
+	yieldFor      = time.Second          // and at most so long a batch waits while many executions are about to begin: what is due comes first
 	firstBackoff  = 50 * time.Millisecond
 	lastBackoff   = 2 * time.Second
 )
@@ -27,6 +29,11 @@ func (a *Agent) handOver(ctx context.Context) {
 	w := window{limit: a.Window, count: func() (int64, error) { return a.store().Records().Count(ctx, string(a.ID)) }}
 	backoff := firstBackoff
 	for {
+		for began := time.Now(); a.crowded() && time.Since(began) < yieldFor; {
+			if !sleep(ctx, batchPatience) {
+				return
+			}
+		}
 		recs, unread := a.spool.next(batchRecords, batchBytes)
 		if unread != nil {
 			a.Logger.Error("records in the spool can't be read", "error", unread)
@@ -58,6 +65,10 @@ func (a *Agent) handOver(ctx context.Context) {
 		}
 	}
 }
+
+// crowded tells whether so many executions are about to begin that they wait for the processors. What the masters do with a record costs
+// about as much as to begin another one, often on the same machine; the spool has the record meanwhile.
+func (a *Agent) crowded() bool { return a.starting.Load() > int64(8*runtime.NumCPU()) }
 
 // handOverBatch hands over as many of the records as the window has room for. Where one is refused, each goes by itself, and
 // the one behind the others, so that it is in nobody's way.
