@@ -53,11 +53,18 @@ func (s *Server) startAgent(ctx context.Context) error {
 	w := s.openWays(r, logs)
 	facts := job.Facts{Hostname: hostName(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Version: Version(), Handlers: w.HandlerNames()}
 	groupFacts(&facts)
+	alarm, err := newAlarm()
+	if err != nil {
+		s.log.Warn("instants start up to a millisecond later", "error", err)
+	}
 	a, err := node.New(node.Options{
 		ID: job.NodeID(s.cfg.Name), Labels: s.cfg.Labels, Dir: s.data.join("node"), Store: s.store, Runner: w, Logs: logs, Policy: s.policy,
-		Facts: facts, BootID: runner.BootID(), BootTime: bootTime(), SinceBoot: runner.SinceBoot, Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover,
+		Facts: facts, BootID: runner.BootID(), BootTime: bootTime(), SinceBoot: runner.SinceBoot, Logger: s.log, Lease: s.cfg.Lease, Leftover: leftover, Alarm: alarm,
 	})
 	if err != nil {
+		if alarm != nil {
+			alarm.Stop()
+		}
 		return err
 	}
 	s.agent = a

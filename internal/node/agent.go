@@ -37,6 +37,7 @@ type Options struct {
 	// Leftover ends a process that an earlier life of the agent started, if it is still the same one.
 	Leftover func(p *job.Process) error
 	Now      func() time.Time // default time.Now
+	Alarm    Alarm            // wakes for what is due, and is stopped at the end of Run; default a timer of Go
 	// Segment makes a file of the spool, which must not be there yet; nil: on the disk.
 	Segment func(path string) (SpoolFile, error)
 	// SinceBoot is the boot-time clock, by which tied executions end: it goes on while the machine is suspended.
@@ -87,6 +88,9 @@ func New(o Options) (*Agent, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Alarm == nil {
+		o.Alarm = goAlarm{time.NewTimer(tick)}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -62,6 +62,8 @@ func newCore(a *Agent) *core {
 func (c *core) run(ctx context.Context) {
 	defer close(c.a.gone)
 	defer c.stop()
+	alarm := c.a.Alarm
+	defer alarm.Stop()
 	c.takeUp(ctx)
 	select {
 	case <-c.a.joined:
@@ -73,18 +75,16 @@ func (c *core) run(ctx context.Context) {
 	dispatches := c.a.store().Dispatches().Watch(ctx, id).Events()
 	kills := c.a.store().Kills().Watch(ctx, id).Events()
 	self := c.a.store().Nodes().Watch(ctx, id).Events()
-	timer := time.NewTimer(tick)
-	defer timer.Stop()
 	keep := time.NewTicker(keepEvery)
 	defer keep.Stop()
 
 	for ctx.Err() == nil {
-		timer.Reset(c.fireDue(ctx))
+		alarm.Reset(c.fireDue(ctx))
 		c.tellDrained(ctx)
 		c.followLease(ctx)
 		select {
 		case <-ctx.Done():
-		case <-timer.C:
+		case <-alarm.C():
 		case <-keep.C:
 			c.keepCursors()
 		case f := <-c.a.inbox:
