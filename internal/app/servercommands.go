@@ -169,6 +169,7 @@ func runServer(ctx context.Context, cfg ServerConfig, errs io.Writer) (err error
 		}
 	}
 	s.greet(errs)
+	defer giveBack(ctx, lookAtMemory)()
 	err = s.Wait(ctx)
 	if ctx.Err() != nil {
 		fmt.Fprintln(errs, s.stopping(context.Cause(ctx)))
