@@ -87,21 +87,17 @@ func BenchmarkNodeLost(b *testing.B) {
 		c := newCluster(b, sites(), 100, 100, kind)
 		c.settle()
 		for _, how := range []string{"offline", "deleted"} {
+			n := 0 // another round goes on with other nodes: one that is deleted already costs nothing
 			b.Run(string(kind)+"/"+how, func(b *testing.B) {
-				n := 0
 				for b.Loop() {
 					id := job.NodeID(fmt.Sprintf("s%dn%d", n%sites(), n/sites()%100))
 					n++
-					start := time.Now()
 					if how == "offline" {
 						c.s.Apply(engine.NodeOffline{Node: id, At: c.now})
 					} else {
 						c.s.Apply(engine.NodeDeleted{Node: id})
 					}
 					c.s.Plan(c.now)
-					if took := time.Since(start); took > time.Second {
-						b.Fatalf("the plan took %v", took)
-					}
 				}
 				b.ReportMetric(float64(c.jobs), "jobs")
 			})

@@ -24,6 +24,24 @@ func Build(bin, pkg string, flags ...string) error {
 	return nil
 }
 
+// Main is the main function of tests that run programs: Rota and etcd are built, as rota and etcd in a folder that goes with the tests.
+func Main(m *testing.M, rota, etcd *string) int {
+	dir, err := os.MkdirTemp("", "rota-programs-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	*rota, *etcd = filepath.Join(dir, "rota"), filepath.Join(dir, "etcd")
+	for bin, pkg := range map[string]string{*rota: "github.com/rota-dev/rota/cmd/rota", *etcd: "go.etcd.io/etcd/server/v3"} {
+		if err := Build(bin, pkg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
 // Process is a program that a test runs, kills and starts again. Its methods are for one goroutine, but for Done.
 type Process struct {
 	Name string
@@ -161,11 +179,21 @@ func Guards(data string) (pids []int) {
 	return pids
 }
 
-// EndGuards ends what the guards of a data folder still hold.
+// EndGuards ends what the guards of a data folder still hold: they are asked to, and killed after ten seconds.
 func EndGuards(data string) {
 	for _, pid := range Guards(data) {
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 		_ = syscall.Kill(pid, syscall.SIGTERM)
+	}
+	const patience = 10 * time.Second
+	began := time.Now()
+	for left := Guards(data); len(left) > 0 && time.Since(began) < 2*patience; left = Guards(data) { // looked for anew: a number may be another one's by now
+		if time.Since(began) > patience {
+			for _, pid := range left {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		time.Sleep(25 * time.Millisecond)
 	}
 }
 

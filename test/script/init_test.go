@@ -31,7 +31,7 @@ func newContainer(t *testing.T, data string) *container {
 	t.Helper()
 	c := &container{T: t, data: data, log: &output{more: make(chan struct{})}, done: make(chan error, 1)}
 	script := `mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`
-	c.cmd = exec.Command("/bin/sh", "-c", script, "sh", filepath.Join(binDir, "rota"), "up", "--listen", "127.0.0.1:0", "--name", "n1")
+	c.cmd = exec.Command("/bin/sh", "-c", script, "sh", rotaBin, "up", "--listen", "127.0.0.1:0", "--name", "n1")
 	c.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + data, "ROTA_DATA=" + data, "TZ=UTC"}
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
@@ -69,7 +69,7 @@ func (c *container) eventually(what string, f func() bool) {
 
 // rota runs a client command outside.
 func (c *container) rota(args ...string) (string, error) {
-	cmd := exec.Command(filepath.Join(binDir, "rota"), args...)
+	cmd := exec.Command(rotaBin, args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.data, "ROTA_DATA=" + c.data, "ROTA_SERVER=" + c.url, "TZ=UTC"}
 	var errs bytes.Buffer
 	cmd.Stderr = &errs

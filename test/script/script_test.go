@@ -20,47 +20,17 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rota-dev/rota/test/harness"
 	"github.com/rota-dev/rota/test/port"
 )
 
 // patience is how long anything that must happen may take on a machine that is busy; nothing waits for it to pass.
 const patience = 60 * time.Second
 
-// binDir has the programs under test, built once.
-var binDir string
+// Programs under test, built once.
+var rotaBin, etcdBin string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "script-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binDir = dir
-	for bin, pkg := range map[string]string{"rota": "github.com/rota-dev/rota/cmd/rota", "etcd": "go.etcd.io/etcd/server/v3"} {
-		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, bin), pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", pkg, err, out)
-			return 1
-		}
-	}
-	return m.Run()
-}
-
-// endGuards ends what servers that were killed left running below a folder.
-func endGuards(dir string) {
-	files, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, f := range files {
-		if env, err := os.ReadFile(f); err == nil && strings.HasPrefix(string(env), "ROTA_GUARD="+dir+"/") {
-			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f))); err == nil {
-				_ = syscall.Kill(pid, syscall.SIGTERM)
-			}
-		}
-	}
-}
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, &rotaBin, &etcdBin)) }
 
 type serversKey struct{}
 
@@ -79,9 +49,9 @@ func TestScripts(t *testing.T) {
 			e.Values[serversKey{}] = s
 			e.Defer(func() {
 				s.end()
-				endGuards(e.WorkDir)
+				harness.EndGuards(e.WorkDir)
 			})
-			e.Setenv("PATH", binDir+string(os.PathListSeparator)+os.Getenv("PATH"))
+			e.Setenv("PATH", filepath.Dir(rotaBin)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("TZ", "UTC")
 			e.Setenv("ROTA_DATA", "")

@@ -3,6 +3,7 @@ package script_test
 import (
 	"bytes"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -87,7 +88,7 @@ var (
 // start NAME PROGRAM… starts a server and waits until it is up. Where it is a rota with an API, $ROTA_SERVER is set.
 func start(ts *testscript.TestScript, _ bool, args []string) {
 	name, args := args[0], args[1:]
-	path, err := exec.LookPath(binDir + "/" + args[0])
+	path, err := exec.LookPath(filepath.Join(filepath.Dir(rotaBin), args[0]))
 	ts.Check(err)
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir, cmd.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TZ=UTC", "ROTA_DATA=" + ts.Getenv("ROTA_DATA")}

@@ -63,7 +63,7 @@ func (cl *cluster) take() (sample, error) {
 		s[m.Name+" files"], s[m.Name+" disk"] = files(m.data)
 	}
 	s["processes"], s["zombies"] = family(roots)
-	s["groups"] = groups(roots)
+	s["groups"] = float64(len(groupsOf(roots)))
 	return s, nil
 }
 
@@ -136,8 +136,8 @@ func family(roots []int) (alive, zombies float64) {
 	return alive, zombies
 }
 
-// groups counts the control groups of processes: the trees that bear their numbers, with their leaves.
-func groups(pids []int) (n float64) {
+// groupsOf lists the control groups of processes: the trees that bear their numbers, with their leaves.
+func groupsOf(pids []int) (list []string) {
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil //nolint:nilerr // it has gone
@@ -145,11 +145,11 @@ func groups(pids []int) (n float64) {
 		if d.IsDir() {
 			for _, pid := range pids {
 				if strings.Contains(path, fmt.Sprintf("/rota-%d-", pid)) {
-					n++
+					list = append(list, path)
 				}
 			}
 		}
 		return nil
 	})
-	return n
+	return list
 }

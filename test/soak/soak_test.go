@@ -46,6 +46,7 @@ func TestSettles(t *testing.T) {
 	l.end()
 	cl.rest(before)
 	t.Logf("%d runs were asked for", l.asked.Load())
+	cl.plant(before)
 }
 
 // TestSoak is the long form: `make soak`.
