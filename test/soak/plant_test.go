@@ -3,7 +3,9 @@
 package soak
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -52,22 +54,22 @@ func (cl *cluster) plant(before sample) {
 		}
 	}
 	streams := func() (undo func()) { // each is a connection, and goroutines that serve it
-		var open []*http.Response
+		var open []io.Closer
 		for range planted {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, cl.all[1].metrics+"/api/v1/events", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			req.Header.Set("Authorization", "Bearer "+cl.token)
-			resp, err := (&http.Transport{}).RoundTrip(req)
+			resp, err := (&http.Transport{}).RoundTrip(req) //nolint:bodyclose // it is, when they are dug up
 			if err != nil || resp.StatusCode != http.StatusOK {
 				t.Fatalf("%v, %v", resp, err)
 			}
-			open = append(open, resp)
+			open = append(open, resp.Body)
 		}
 		return func() {
 			for _, r := range open {
-				r.Body.Close()
+				r.Close()
 			}
 		}
 	}
@@ -140,8 +142,11 @@ func (cl *cluster) plant(before sample) {
 			if err != nil {
 				return err
 			}
-			if err := excess(now, before); err == nil || !strings.Contains(err.Error(), c.name+": ") {
-				return fmt.Errorf("seen is only: %v", err)
+			switch err := excess(now, before); {
+			case err == nil:
+				return errors.New("nothing is seen")
+			case !strings.Contains(err.Error(), c.name+": "):
+				return fmt.Errorf("seen is only: %w", err)
 			}
 			return nil
 		})
