@@ -190,7 +190,7 @@ var (
 	}
 	recordKind = &kind[job.ExecutionRecord]{
 		layout: recordKeys, sort: "record", encode: encodeJSON[job.ExecutionRecord], bulky: true,
-		parts: func(r *job.ExecutionRecord) []string { return []string{string(r.Node), r.ID} },
+		parts: func(r *job.ExecutionRecord) []string { return []string{string(r.Node), RecordName(r)} },
 		decode: func(data []byte, _ []string) (*job.ExecutionRecord, error) {
 			r, err := job.ParseExecutionRecord(data)
 			return &r, err

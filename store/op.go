@@ -107,13 +107,22 @@ func DeleteKill(node job.NodeID, run job.RunID) Op {
 // PutClock writes what the leader's clock shows.
 func PutClock(c *job.ClockSample) Op { return putOp(clockKind, c, Any) }
 
-// PutRecord writes a record, in the place of any with its node and id.
+// RecordName names a record on its way to history, among those of its node: by its id. What a node missed has a name of its own beside that. A node
+// that came back without its disk takes for missed what it has run, and its earlier word may still be here: history tells which of the two counts.
+func RecordName(r *job.ExecutionRecord) string {
+	if r.Outcome == job.Missed && r.Trigger == job.TriggerTimer && r.Node != "" {
+		return r.ID + "-missed"
+	}
+	return r.ID
+}
+
+// PutRecord writes a record, in the place of any with its node and name ([RecordName]).
 func PutRecord(r *job.ExecutionRecord) Op { return putOp(recordKind, r, Any) }
 
 // DeleteRecord removes a record that has been read at that revision. It is not done where a later version has
 // taken its place, and done where there is none. An unreadable record is removed by the same names.
-func DeleteRecord(node job.NodeID, id string, rev int64) Op {
-	return deleteOp(recordKeys, rev, string(node), id)
+func DeleteRecord(node job.NodeID, name string, rev int64) Op {
+	return deleteOp(recordKeys, rev, string(node), name)
 }
 
 // LoseClaim writes the record of a claim whose holder is gone, as long as the claim stands as it was read and its node has not

@@ -27,6 +27,7 @@ const (
 type transit struct {
 	key  string
 	node job.NodeID
+	name string
 	rec  *job.ExecutionRecord
 	rev  int64
 }
@@ -106,7 +107,7 @@ func (m *Master) enqueue(queue []transit, batch []store.Event[job.ExecutionRecor
 			if err != nil || e.Type == store.Delete {
 				continue
 			}
-			queue = append(queue, transit{key: e.Key, node: job.NodeID(parts[0]), rec: e.Value, rev: e.Revision})
+			queue = append(queue, transit{key: e.Key, node: job.NodeID(parts[0]), name: parts[1], rec: e.Value, rev: e.Revision})
 		case store.Unreadable:
 			m.setAside(e.Key, "can't be read: "+e.Err.Error())
 		}
@@ -154,7 +155,7 @@ func (m *Master) takeIn(ctx context.Context, l *store.Leadership, queue []transi
 			m.setAside(t.key, "can't be kept in history: "+why)
 			continue
 		}
-		ops = append(ops, store.DeleteRecord(t.node, t.rec.ID, t.rev))
+		ops = append(ops, store.DeleteRecord(t.node, t.name, t.rev))
 	}
 	_, err = l.Do(ctx, ops...)
 	return err

@@ -21,6 +21,7 @@ func TestANodeThatHasForgotten(t *testing.T) {
 		told    int   // and now so many
 		want    []string
 		atOnce  bool // all of it comes in one batch, after history was away
+		another bool // the leader has died by the time at which history is back
 		crashes bool // history takes things, and the leader does not hear of it
 	}{
 		"the first":              {ran: []int{0}, told: 6, want: []string{"missed 1-5 5", "success 0"}},
@@ -35,6 +36,8 @@ func TestANodeThatHasForgotten(t *testing.T) {
 		"the first, and crashes": {ran: []int{0}, told: 6, crashes: true, want: []string{"missed 1-5 5", "success 0"}},
 		"some more, and crashes": {before: 2, told: 9, crashes: true, want: []string{"missed 0-1 2", "missed 2-8 7"}},
 		"some, all at once":      {ran: []int{0, 3}, told: 6, atOnce: true, want: []string{"missed 1-5 4", "success 0", "success 3"}},
+		"some, another leads":    {ran: []int{0, 3}, told: 6, atOnce: true, another: true, want: []string{"missed 1-5 4", "success 0", "success 3"}},
+		"one, another leads":     {ran: []int{0}, told: 1, atOnce: true, another: true, want: []string{"success 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -81,6 +84,10 @@ func TestANodeThatHasForgotten(t *testing.T) {
 					time.Sleep(time.Minute)
 					n.handOver(missed(c.told))
 					time.Sleep(time.Minute)
+					if c.another { // which finds what is in etcd, and no more
+						m.end()
+						w.leader("m2")
+					}
 					m.hist.set(nil)
 				} else {
 					send(recs...)

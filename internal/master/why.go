@@ -12,6 +12,7 @@ import (
 	"github.com/rota-dev/rota/internal/engine"
 	"github.com/rota-dev/rota/job"
 	"github.com/rota-dev/rota/schedule"
+	"github.com/rota-dev/rota/store"
 )
 
 // Why is the answer to what became of an instant, and why.
@@ -205,6 +206,10 @@ func (q *inquiry) told(ctx context.Context, r job.ExecutionRecord) client.WhyAns
 func (q *inquiry) inTransit(ctx context.Context, id job.RunID, nodes ...job.NodeID) (*client.WhyAnswer, error) {
 	for _, n := range nodes {
 		r, err := q.m.store().Records().Get(ctx, string(n), string(id))
+		if job.IsNotFound(err) {
+			missed := store.RecordName(&job.ExecutionRecord{ID: string(id), Node: n, Trigger: job.TriggerTimer, Outcome: job.Missed})
+			r, err = q.m.store().Records().Get(ctx, string(n), missed)
+		}
 		switch {
 		case err == nil:
 			rec := r.Clone()

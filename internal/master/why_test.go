@@ -104,6 +104,10 @@ func TestWhyCodes(t *testing.T) {
 		})
 		n1.handOver(firing(job.Ref("", "all"), "n1", second))
 		a.is("all", second, "n1", client.WhyEnded, client.WhyRecordInTransit)
+		missed := firing(job.Ref("", "late"), "n1", second)
+		missed.Outcome, missed.Success, missed.ExitCode = job.Missed, false, nil
+		n1.handOver(missed)
+		a.is("late", second, "n1", client.WhyEnded, client.WhyRecordInTransit)
 		a.hist.set(nil)
 		w.until("history has it", func() bool {
 			_, err := w.db.Record(w.ctx, string(job.FiringID(job.Ref("", "all"), "n1", second)))

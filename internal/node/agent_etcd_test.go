@@ -111,7 +111,7 @@ func TestWindow(t *testing.T) { // ancestor 43
 					var ops []store.Op
 					for _, r := range recs {
 						got[r.ID] = true
-						ops = append(ops, store.DeleteRecord("n1", r.ID, 0))
+						ops = append(ops, store.DeleteRecord("n1", store.RecordName(r), 0))
 					}
 					w.do(ops...)
 					if len(got) == total {
@@ -287,7 +287,7 @@ func TestSoak(t *testing.T) {
 			recs := w.records()
 			ops := make([]store.Op, len(recs))
 			for i, r := range recs {
-				ops[i] = store.DeleteRecord("n1", r.ID, 0)
+				ops[i] = store.DeleteRecord("n1", store.RecordName(r), 0)
 			}
 			w.do(ops...)
 		}

@@ -66,7 +66,7 @@ func TestMonth(t *testing.T) {
 						tell(r, i)
 					}
 				}
-				ops = append(ops, store.DeleteRecord("n1", r.ID, 0))
+				ops = append(ops, store.DeleteRecord("n1", store.RecordName(r), 0))
 			}
 			w.do(ops...)
 		}
