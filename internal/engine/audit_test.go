@@ -193,6 +193,37 @@ func TestNextTasksOfOtherGroups(t *testing.T) {
 	}
 }
 
+// Of a field that is not known is said that nothing follows from it, unless it may have a meaning elsewhere.
+func TestFieldsThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		http   *job.HTTP
+		rec    job.ExecutionRecord
+		silent bool
+	}{
+		"a command's":     {},
+		"a request's":     {http: &job.HTTP{URL: "http://a"}},
+		"an answer's":     {http: &job.HTTP{URL: "http://a", ResultFrom: job.ResultFromBody}, silent: true},
+		"a step's":        {rec: job.ExecutionRecord{Execution: "ex-1"}, silent: true},
+		"known, not done": {http: &job.HTTP{URL: "http://a", ResultFrom: job.ResultFromBody}, rec: job.ExecutionRecord{Result: []byte(`{"type":"odd"}`)}},
+	} {
+		w := small(t, func(a *job.Task) {
+			if c.http != nil {
+				a.Command, a.HTTP = job.Command{}, c.http
+			}
+		})
+		rec := c.rec
+		rec.ID, rec.Group, rec.Name, rec.Node, rec.Outcome = "r", "default", "a", "n1", job.Success
+		if rec.Result == nil {
+			rec.Result = []byte(`{"args":{},"url":"http://a"}`)
+		}
+		_, refused := w.leader().React(&rec, w.now)
+		if (len(refused) == 0) != c.silent {
+			t.Errorf("%s: refused %q", name, refused)
+		}
+	}
+}
+
 // What events carry belongs to others too.
 func TestEventsAreNotChanged(t *testing.T) {
 	t.Parallel()

@@ -35,10 +35,17 @@ func (s *State) React(rec *job.ExecutionRecord, now time.Time) (actions []Action
 		return actions, []string{"its result is not of the known form: " + err.Error()}
 	}
 	acts, refused := s.carryOut(t, rec, res, now)
-	if len(unknown) > 0 && rec.Execution == "" { // what a step hands on has names of its own
+	if len(unknown) > 0 && !ownNames(t, rec) {
 		refused = append(refused, nothingFollows(unknown))
 	}
 	return append(actions, acts...), refused
+}
+
+// ownNames tells whether a result may have fields that mean nothing here: what a step hands on has names that the steps
+// after it know, and the answer of somebody's server was not written for Rota.
+func ownNames(t *task, rec *job.ExecutionRecord) bool {
+	h := t.entry.Task.HTTP
+	return rec.Execution != "" || h != nil && h.ResultFrom == job.ResultFromBody
 }
 
 // nothingFollows tells of the fields of a result that nobody knows.

@@ -271,7 +271,7 @@ func (l *follower) output(c *job.Chunk) error {
 		}
 		l.From = l.at // it is told once
 	}
-	if gap := c.Offset - l.at.Offset; gap > 0 {
+	if gap := c.Offset - l.at.Offset; gap > 0 && c.Note == "" { // a note tells of its gap itself, and why it is there
 		if err := l.notice("%d bytes are not kept", gap); err != nil {
 			return err
 		}

@@ -396,6 +396,36 @@ func TestLogOfANodeThatDoesNotCall(t *testing.T) {
 	})
 }
 
+// What a log itself says to be missing is told once, in its words; what else is missing, as bytes.
+func TestLogSaysOnceWhatIsMissing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.leader("m1")
+		w.running("r1", 1)
+		x := w.read(w.ctx, m, master.LogRequest{Run: "r1", Follow: true}, nil)
+		var f *job.Follow
+		w.until("it is asked for", func() bool {
+			fs, _, err := w.admin.Follows().List(w.ctx, "n1")
+			if err == nil && len(fs) > 0 {
+				f = fs[0]
+			}
+			return f != nil
+		})
+		_, err := m.TakeLog(w.ctx, f.ID, f.Token, &job.LogBatch{At: job.LogPosition{Attempt: 1}, Chunks: []job.Chunk{
+			{Offset: 0, Stream: job.Stdout, Data: []byte("a\n")},
+			{Offset: 12, Note: "10 bytes: the disk was full"},
+			{Offset: 12, Stream: job.Stdout, Data: []byte("b\n")},
+			{Offset: 20, Stream: job.Stdout, Data: []byte("c\n")},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.until("all is shown", func() bool { return x.read() == "a\nb\nc\n" })
+		if told := x.told(); strings.Count(told, "10 bytes") != 1 || strings.Count(told, "6 bytes are not kept") != 1 || strings.Count(told, "bytes") != 2 {
+			t.Errorf("told %q", told)
+		}
+	})
+}
+
 // A run whose node has died is waited for, for a while, and the reader is told.
 func TestLogOfANodeThatDied(t *testing.T) {
 	inWorld(t, func(w *world) {

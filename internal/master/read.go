@@ -98,7 +98,9 @@ func (m *Master) task(ctx context.Context, ref job.TaskRef) (*TaskView, error) {
 // group.
 func (m *Master) noTask(ref job.TaskRef) error {
 	var names, twins []string
+	monitor := false
 	m.view.with(func() {
+		monitor = ref.Group == job.MonitorGroup && m.view.monitors[ref.Name] != nil
 		for r := range m.view.tasks {
 			names = append(names, r.String())
 			if r.Name == ref.Name {
@@ -106,6 +108,10 @@ func (m *Master) noTask(ref job.TaskRef) error {
 			}
 		}
 	})
+	if monitor {
+		return job.Errorf(job.CodeNotFound, "%s is a monitor, not a task: others run it, and only tell", ref).
+			WithHint("what they told: rota get records --task %s; since when: rota get monitors", ref)
+	}
 	slices.Sort(names) // of several that are equally near always the same
 	hint := nearHint(ref.String(), names, "rota get tasks")
 	if len(twins) > 0 {
