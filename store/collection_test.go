@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,6 +126,92 @@ func TestListsPageAtOneRevision(t *testing.T) { // ancestor 43
 			t.Errorf("%d counted", n)
 		}
 	})
+}
+
+// limits notes how many keys each read of a range asks for.
+type limits struct {
+	kv
+	mu   sync.Mutex
+	seen []int64
+}
+
+func (l *limits) Range(ctx context.Context, r request) (*rangeResult, error) {
+	if r.end != "" {
+		l.mu.Lock()
+		l.seen = append(l.seen, r.limit)
+		l.mu.Unlock()
+	}
+	return l.kv.Range(ctx, r)
+}
+
+func (l *limits) taken() []int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen := l.seen
+	l.seen = nil
+	return seen
+}
+
+// Whoever reads everything, a list or a watch, asks for it in pages, of what is bulky in small ones.
+func TestPagesAreBounded(t *testing.T) { // ancestor 43
+	t.Parallel()
+	m := NewMemory(MemoryOptions{})
+	t.Cleanup(func() { _ = m.Close() })
+	s := m.Store()
+	t.Cleanup(func() { _ = s.Close() })
+	l := &limits{kv: s.kv}
+	s.kv = l
+	ctx := t.Context()
+	ops := make([]Op, 3*pageSize+1)
+	for i := range ops {
+		ops[i] = PutConfig(&Config{Group: "g", Key: fmt.Sprintf("K%05d", i), Value: "v"}, 0)
+	}
+	must(s.Do(ctx, ops...))
+	for i := range 2*bulkyPageSize + 1 {
+		must(s.Do(ctx, PutRecord(&job.ExecutionRecord{ID: fmt.Sprintf("r%05d", i), Group: "g", Name: "a", Outcome: job.Success})))
+	}
+	l.taken()
+	growing, even := []int64{pageSize, 2 * pageSize, 4 * pageSize}, []int64{bulkyPageSize, bulkyPageSize, bulkyPageSize}
+	check := func(what string, want []int64) {
+		t.Helper()
+		if got := l.taken(); !slices.Equal(got, want[:len(got)]) || len(got) < 2 {
+			t.Errorf("%s asks for %d keys at a time, want %d", what, got, want)
+		}
+	}
+	if list, _, err := s.Config().List(ctx); err != nil || len(list) != len(ops) {
+		t.Fatal(len(list), err)
+	}
+	check("a list", growing)
+	if list, _, err := s.Records().List(ctx); err != nil || len(list) != 2*bulkyPageSize+1 {
+		t.Fatal(len(list), err)
+	}
+	check("a list of records", even)
+	watched := func(f func(ctx context.Context) int) int {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		return f(ctx)
+	}
+	if n := watched(func(ctx context.Context) int { return untilSynced(s.Config().Watch(ctx)) }); n != len(ops) {
+		t.Fatal(n)
+	}
+	check("a watch", growing)
+	if n := watched(func(ctx context.Context) int { return untilSynced(s.Records().Watch(ctx)) }); n != 2*bulkyPageSize+1 {
+		t.Fatal(n)
+	}
+	check("a watch of records", even)
+}
+
+// untilSynced counts what a watch tells until it has told everything.
+func untilSynced[T any](w *Watch[T]) (n int) {
+	for batch := range w.Events() {
+		for _, e := range batch {
+			if e.Type == Synced {
+				return n
+			}
+			n++
+		}
+	}
+	return n
 }
 
 func TestUnreadableDocumentsAreLeftAlone(t *testing.T) { // ancestors 24, 46

@@ -25,7 +25,7 @@ chmod 755 .
 package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9]\)/\1/p' | head -1)
 apt-get download -qq "$package" 2>/dev/null
 dpkg-deb -x linux-image-*.deb kernel
-debootstrap --variant=minbase --include=procps "$release" system http://deb.debian.org/debian >debootstrap.log 2>&1 || {
+debootstrap --variant=minbase --include=procps "$release" system >debootstrap.log 2>&1 || {
 	tail debootstrap.log >&2
 	exit 1
 }
