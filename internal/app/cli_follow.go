@@ -68,7 +68,7 @@ func (w *waiting) followAll(ctx context.Context) (told []bool) {
 		wg.Go(func() {
 			v, err := w.stream(ctx, w.cl, id, client.LogOptions{Follow: true}, &logView{}, out)
 			if told[i] = v != nil; err != nil {
-				w.sayf("run %s can't be followed: %s; its output comes when it has ended", id, oneLine(err.Error()))
+				w.sayf("run %s can't be followed: %s; its whole output comes when it has ended", id, oneLine(err.Error()))
 			}
 		})
 	}

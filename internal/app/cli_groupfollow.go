@@ -77,7 +77,7 @@ func (g *groupFollower) follow(ctx context.Context, step string, r client.StepRu
 	if err == nil || ctx.Err() != nil {
 		return
 	}
-	g.sayf("run %s of %s can't be followed: %s; its output comes when it has ended", r.Run, step, oneLine(err.Error()))
+	g.sayf("run %s of %s can't be followed: %s; its whole output comes when it has ended", r.Run, step, oneLine(err.Error()))
 	v, err := g.cl.WaitRun(ctx, r.Run)
 	switch {
 	case err == nil && v.Record != nil:

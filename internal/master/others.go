@@ -13,15 +13,11 @@ import (
 // are checked as if they were applied, with all tasks as they will be; what was wrong with them before is not told again.
 
 // checkOthers tells of the tasks that tasks and templates which are about to be written would make invalid. stays tells which of the others are not
-// about to be pruned; all is how the tasks will stand.
+// about to be pruned; entries is how the tasks stand, all how they will.
 func (m *Master) checkOthers(
-	ctx context.Context, f *job.Faults, all map[job.TaskRef]*job.Task, tasks []whole, templates []job.Template, stays func(job.TaskRef) bool,
+	ctx context.Context, f *job.Faults, entries []*job.TaskEntry, all map[job.TaskRef]*job.Task, tasks []whole, templates []job.Template, stays func(job.TaskRef) bool,
 ) error {
 	sound := len(f.Fields) == 0
-	entries, _, err := m.store().Tasks().List(ctx)
-	if err != nil {
-		return err
-	}
 	o := &others{m: m, ctx: ctx, all: all, was: map[job.TaskRef]*job.Task{}, settable: job.MaySet(all)}
 	for _, e := range entries {
 		o.was[e.Ref()] = &e.Task

@@ -9,13 +9,9 @@ import (
 	"github.com/rota-dev/rota/job"
 )
 
-// willBe is how the tasks stand once documents are applied: those that are written with them, those that follow a template of them, and
-// all others. What is to be pruned is among them.
-func (m *Master) willBe(ctx context.Context, tasks []whole, templates []job.Template) (map[job.TaskRef]*job.Task, error) {
-	entries, _, err := m.store().Tasks().List(ctx)
-	if err != nil {
-		return nil, err
-	}
+// willBe is how the tasks, that are as in entries now, stand once documents are applied: those that are written with them, those that follow a
+// template of them, and all others. What is to be pruned is among them.
+func (m *Master) willBe(ctx context.Context, entries []*job.TaskEntry, tasks []whole, templates []job.Template) (map[job.TaskRef]*job.Task, error) {
 	all := make(map[job.TaskRef]*job.Task, len(entries)+len(tasks))
 	for _, e := range entries {
 		all[e.Ref()] = &e.Task

@@ -58,7 +58,11 @@ func (m *Master) applyDocuments(ctx context.Context, docs job.Documents, o Apply
 		m.checkCalendars(ctx, &f, path, t.Rule())
 		tasks[i] = t
 	}
-	all, err := m.willBe(ctx, tasks, docs.Templates)
+	entries, _, err := m.store().Tasks().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := m.willBe(ctx, entries, tasks, docs.Templates)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +81,7 @@ func (m *Master) applyDocuments(ctx context.Context, docs job.Documents, o Apply
 	if err := m.checkNotified(ctx, &f, &docs, tasks, func(i int) string { return fmt.Sprintf("tasks[%d].", i) }); err != nil {
 		return nil, err
 	}
-	if err := m.checkOthers(ctx, &f, all, tasks, docs.Templates, func(ref job.TaskRef) bool { return !slices.Contains(o.Prune, ref.Group) }); err != nil {
+	if err := m.checkOthers(ctx, &f, entries, all, tasks, docs.Templates, func(ref job.TaskRef) bool { return !slices.Contains(o.Prune, ref.Group) }); err != nil {
 		return nil, err
 	}
 	for i, group := range o.Prune {

@@ -92,7 +92,7 @@ func (m *Master) applyTemplates(ctx context.Context, list []job.Template, rev in
 		}
 		done = append(done, a)
 	}
-	if dry {
+	if dry || len(list) == 0 {
 		return done, nil
 	}
 	entries, _, err := m.store().Tasks().List(ctx)

@@ -228,3 +228,20 @@ func TestTaken(t *testing.T) {
 		}
 	}
 }
+
+// What misses its goal in the figures that are published is explained there.
+func TestMissesAreExplained(t *testing.T) {
+	r, err := before("../../" + kept)
+	if err != nil || r == nil {
+		t.Fatal(r, err)
+	}
+	page, err := os.ReadFile("../../" + strings.TrimSuffix(kept, ".json") + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Figures {
+		if why := reasons[f.Key]; !f.met() && (why == "" || !strings.Contains(string(page), why)) {
+			t.Errorf("%s misses its goal (%s), and %s does not say why", f.Key, f.target(), kept)
+		}
+	}
+}

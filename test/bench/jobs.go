@@ -74,10 +74,10 @@ func (b *bench) manyJobs(ctx context.Context) ([]figure, error) {
 		if _, err := m.client.Pause(ctx, tick.Ref()); err != nil {
 			return nil, err
 		}
-		if err := pause(ctx, time.Duration(b.size(5, 1))*time.Second); err != nil { // until what the start left to do is done
+		if err := pause(ctx, time.Duration(b.size(30, 1))*time.Second); err != nil { // until what the start left to do is done, and its memory given back
 			return nil, err
 		}
-		rest := time.Duration(b.size(20, 1)) * time.Second
+		rest := time.Duration(b.size(120, 1)) * time.Second // Go looks through all memory every two minutes
 		var before, after [2]time.Duration
 		for i, p := range []*server{node, m} {
 			if before[i], err = p.cpu(); err != nil {

@@ -93,24 +93,21 @@ func (s *tally) String() string {
 		s.played, s.virtual.Round(time.Minute), s.starts, s.records, s.virtual.Hours()/24/s.real.Minutes())
 }
 
-// mustFind is how many scenarios each bug may take until it is found.
-const mustFind = 60
-
 // TestDeliberateBugs shows that the simulator sees.
 func TestDeliberateBugs(t *testing.T) {
 	t.Parallel()
 	base, _ := seed.Of()
-	for b, promises := range bugs {
+	for b, breaks := range bugs {
 		t.Run(strings.ReplaceAll(string(b), " ", "-"), func(t *testing.T) {
 			t.Parallel()
-			for n := range uint64(mustFind) {
+			for n := range uint64(breaks.within) {
 				out := play(t, draw(base+n), b)
-				if i := slices.IndexFunc(out.wrong, func(v violation) bool { return slices.Contains(promises, v.promise) }); i >= 0 {
+				if i := slices.IndexFunc(out.wrong, func(v violation) bool { return slices.Contains(breaks.of, v.promise) }); i >= 0 {
 					t.Logf("found in scenario %d: %s", n+1, out.wrong[i])
 					return
 				}
 			}
-			t.Errorf("not found in %d scenarios", mustFind)
+			t.Errorf("not found in %d scenarios", breaks.within)
 		})
 	}
 }
