@@ -34,7 +34,8 @@ const (
 	ghosts      bug = "leave a deleted task's jobs"   // they are not deleted, although they seem to be
 )
 
-// breach is what a bug breaks, and within how many scenarios that is seen: three times as many as it took at most from 30 seeds.
+// breach is what a bug breaks, and within how many scenarios that is seen: some seven times as many as it takes on average (from 30 seeds), so that from a fresh
+// one hardly one in a thousand is overlooked.
 type breach struct {
 	of     []string // promises; being found means that one of these is broken: a scenario that fails for another reason shows nothing
 	within int
@@ -43,18 +44,18 @@ type breach struct {
 // bugs are what each of them breaks. noTerm is not among them: each write of a leader has a condition of its own besides, and nothing is broken
 // where the term alone is not looked at.
 var bugs = map[bug]breach{
-	noClaim:     {[]string{"Once"}, 60},
-	noFloor:     {[]string{"Once"}, 60},
-	noLock:      {[]string{"Exclusive"}, 60},
-	noTie:       {[]string{"Exclusive"}, 60},
-	noUnlock:    {[]string{"Accounted", rest}, 60},
-	noSpool:     {[]string{"Kept", "Accounted"}, 60},
-	noAdoption:  {[]string{"Kept"}, 60},
-	staleJob:    {[]string{"Accounted"}, 60},
-	lostRecords: {[]string{"Kept", "Accounted"}, 60},
-	lostInserts: {[]string{"Kept", "Accounted"}, 60},
-	twice:       {[]string{"Accounted"}, 60},
-	deafAgent:   {[]string{"Independent"}, 60},
+	noClaim:     {[]string{"Once"}, 10},
+	noFloor:     {[]string{"Once"}, 10},
+	noLock:      {[]string{"Exclusive"}, 12},
+	noTie:       {[]string{"Exclusive"}, 75},
+	noUnlock:    {[]string{"Accounted", rest}, 10},
+	noSpool:     {[]string{"Kept", "Accounted"}, 70},
+	noAdoption:  {[]string{"Kept"}, 20},
+	staleJob:    {[]string{"Accounted"}, 20},
+	lostRecords: {[]string{"Kept", "Accounted"}, 10},
+	lostInserts: {[]string{"Kept", "Accounted"}, 10},
+	twice:       {[]string{"Accounted"}, 10},
+	deafAgent:   {[]string{"Independent"}, 65},
 	deafPause:   {[]string{still}, 60},
 	ghosts:      {[]string{still}, 60},
 }

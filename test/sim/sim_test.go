@@ -112,6 +112,20 @@ func TestDeliberateBugs(t *testing.T) {
 	}
 }
 
+// The numbers of scenarios are those that docs/simulator.md states.
+func TestBoundsAreStated(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/simulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b, breaks := range bugs {
+		if row := fmt.Sprintf("| %s | %s | %d |", b, strings.Join(breaks.of, " or "), breaks.within); !strings.Contains(string(page), row) {
+			t.Errorf("docs/simulator.md has no row that begins with %q", row)
+		}
+	}
+}
+
 // The same seed is the same scenario, and a name says all of it.
 func TestNames(t *testing.T) {
 	t.Parallel()
