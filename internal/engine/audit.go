@@ -108,7 +108,11 @@ func (s *State) auditTask(t *task, now time.Time) (action Action, wake time.Time
 	return action, wake
 }
 
-// drop removes the floor of what needs none any more, a lease later: meanwhile its nodes come to know of it, and we of
+// floorStays is how long a floor stays that nobody needs. A task of the same name that is made meanwhile by a master whose clock is behind begins above
+// it, and not among instants that have their outcome.
+const floorStays = time.Hour
+
+// drop removes the floor of what needs none any more, an hour and a lease later: meanwhile its nodes come to know of it, and we of
 // the claims that they made before. What was claimed ahead of its time must have passed too, lest a task of the same
 // name has it again.
 func (s *State) drop(t *task, now time.Time) (Action, time.Time) {
@@ -116,7 +120,7 @@ func (s *State) drop(t *task, now time.Time) (Action, time.Time) {
 	if a.ended.IsZero() {
 		a.ended = now
 	}
-	at := a.ended.Add(s.lease)
+	at := a.ended.Add(s.lease + floorStays)
 	if n := len(a.claims); n > 0 {
 		at = latest(at, time.Unix(a.claims[n-1].at, 0))
 	}

@@ -413,7 +413,7 @@ func (p *people) clear() {
 		s.die(true)
 		w.deleteNode(s.id)
 	}
-	if !w.rest(100) || !w.pass(time.Minute, 5*time.Second) {
+	if !w.rest(100) || !w.pass(time.Minute, 5*time.Second) || !w.pass(time.Hour, time.Minute) { // an hour: that floors stay
 		w.checks.fail("the plans do not come to an end")
 	}
 	if left := w.leader().Left(); len(left) > 0 || len(w.floors) > 0 || len(w.jobs) > 0 || len(w.facts) > 0 || len(w.waiting) > 0 {

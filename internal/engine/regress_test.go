@@ -101,6 +101,7 @@ func TestEditsRenewTheSameJobs(t *testing.T) {
 	}
 	w.deleteTask(taskA)
 	mustPass(t, w, 2*lease)
+	mustPass(t, w, time.Hour) // that its floor stays
 	// ancestors 8, 13: nothing is left of it, although it was paused
 	if left := w.leader().Left(); len(w.jobs) > 0 || len(w.floors) > 0 || left["tasks"] > 0 {
 		t.Errorf("left: %d jobs, %d floors, %v", len(w.jobs), len(w.floors), left)
