@@ -13,7 +13,7 @@ import (
 // for those nested in it) and 1.5 MiB.
 const (
 	maxTxnOps   = 100
-	maxTxnDepth = 127
+	maxTxnDepth = 126 // a turn (turn.go) takes one place more
 	maxTxnBytes = 1 << 20
 )
 
@@ -100,7 +100,7 @@ func (s *Store) Do(ctx context.Context, ops ...Op) (done []bool, err error) {
 // errGuard says that the condition of a whole transaction did not hold.
 var errGuard = errors.New("the guard of the transaction does not hold")
 
-func (s *Store) do(ctx context.Context, guard *compare, ops []Op) (done []bool, err error) {
+func (s *Store) do(ctx context.Context, guards []compare, ops []Op) (done []bool, err error) {
 	for i := range ops {
 		if ops[i].err != nil {
 			return make([]bool, len(ops)), ops[i].err
@@ -112,7 +112,7 @@ func (s *Store) do(ctx context.Context, guard *compare, ops []Op) (done []bool, 
 		for j := i; j < len(ops) && b.fits(&ops[j], maxTxnBytes); j++ {
 			b.add(&ops[j])
 		}
-		if err := s.doBatch(ctx, guard, b.ops, done[i:i+len(b.ops)]); err != nil {
+		if err := s.doBatch(ctx, guards, b.ops, done[i:i+len(b.ops)]); err != nil {
 			return done, err
 		}
 		i += len(b.ops)
@@ -122,14 +122,11 @@ func (s *Store) do(ctx context.Context, guard *compare, ops []Op) (done []bool, 
 
 // compose makes one transaction of operations. Where there is one alone, or an operation has no condition, nothing is
 // nested: that is cheaper, and etcd minds its quota only for writes that are not.
-func compose(prefix string, guard *compare, ops []*Op, otherwise func(*Op) []request) *txn {
-	if len(ops) == 1 && guard == nil {
+func compose(prefix string, guards []compare, ops []*Op, otherwise func(*Op) []request) *txn {
+	if len(ops) == 1 && len(guards) == 0 {
 		return ops[0].branch(prefix, otherwise(ops[0]))
 	}
-	t := &txn{then: make([]request, 0, len(ops))}
-	if guard != nil {
-		t.when = []compare{*guard}
-	}
+	t := &txn{when: guards, then: make([]request, 0, len(ops)+1)}
 	for _, op := range ops {
 		if len(op.when) == 0 {
 			t.then = append(t.then, prefixed(prefix, op.then)...)
@@ -140,10 +137,10 @@ func compose(prefix string, guard *compare, ops []*Op, otherwise func(*Op) []req
 	return t
 }
 
-// outcomes takes the result of a composed transaction apart, one for each operation; nil where the guard
+// outcomes takes the result of a composed transaction apart, one for each operation; nil where a guard
 // did not hold.
-func outcomes(r *txnResult, guard *compare, ops []*Op) []txnResult {
-	if len(ops) == 1 && guard == nil {
+func outcomes(r *txnResult, guards []compare, ops []*Op) []txnResult {
+	if len(ops) == 1 && len(guards) == 0 {
 		return []txnResult{*r}
 	}
 	if !r.ok {
@@ -164,10 +161,13 @@ func outcomes(r *txnResult, guard *compare, ops []*Op) []txnResult {
 
 // doBatch runs one transaction. Where an answer was lost, an operation whose condition does not hold any
 // more has happened if what it wanted is so.
-func (s *Store) doBatch(ctx context.Context, guard *compare, ops []*Op, done []bool) error {
+func (s *Store) doBatch(ctx context.Context, guards []compare, ops []*Op, done []bool) error {
+	if once(ops) {
+		return s.doOnce(ctx, guards, ops, done)
+	}
 	unsure, refused := false, false
 	err := s.attempt(ctx, func(ctx context.Context) error {
-		r, err := s.kv.Txn(ctx, compose(s.prefix, guard, ops, func(op *Op) []request {
+		r, err := s.kv.Txn(ctx, compose(s.prefix, guards, ops, func(op *Op) []request {
 			if unsure {
 				return op.probe()
 			}
@@ -177,7 +177,7 @@ func (s *Store) doBatch(ctx context.Context, guard *compare, ops []*Op, done []b
 			unsure = unsure || !definite(err)
 			return err
 		}
-		all := outcomes(r, guard, ops)
+		all := outcomes(r, guards, ops)
 		refused = all == nil
 		for i := range all {
 			done[i] = all[i].ok || unsure && ops[i].happened(all[i].results)
@@ -188,13 +188,13 @@ func (s *Store) doBatch(ctx context.Context, guard *compare, ops []*Op, done []b
 		return errGuard
 	}
 	if errors.Is(err, errNoSpace) && len(ops) > 1 {
-		return s.doFreeing(ctx, guard, ops, done)
+		return s.doFreeing(ctx, guards, ops, done)
 	}
 	return coded(err, "write %d changes", len(ops))
 }
 
 // doFreeing runs those operations that make room, which etcd accepts when it is full, and fails for the others.
-func (s *Store) doFreeing(ctx context.Context, guard *compare, ops []*Op, done []bool) error {
+func (s *Store) doFreeing(ctx context.Context, guards []compare, ops []*Op, done []bool) error {
 	var freeing []*Op
 	var index []int
 	for i, op := range ops {
@@ -204,7 +204,7 @@ func (s *Store) doFreeing(ctx context.Context, guard *compare, ops []*Op, done [
 	}
 	if len(freeing) > 0 && len(freeing) < len(ops) {
 		freed := make([]bool, len(freeing))
-		if err := s.doBatch(ctx, guard, freeing, freed); err != nil {
+		if err := s.doBatch(ctx, guards, freeing, freed); err != nil {
 			return err
 		}
 		for j, i := range index {

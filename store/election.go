@@ -267,8 +267,7 @@ func (l *Leadership) Do(ctx context.Context, ops ...Op) (done []bool, err error)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	guard := madeAt(l.s.full(leaderKey), l.term)
-	done, err = l.s.do(ctx, &guard, ops)
+	done, err = l.s.do(ctx, []compare{madeAt(l.s.full(leaderKey), l.term)}, ops)
 	if errors.Is(err, errGuard) {
 		l.cancel()
 		return done, ErrNotLeader

@@ -37,7 +37,11 @@ func (s *Store) Executions() *Collection[job.GroupExecution] {
 }
 
 // CreateExecution begins an execution, unless it was begun before and still stands.
-func CreateExecution(e *job.GroupExecution) Op { return putOp(executionKind, e, 0) }
+func CreateExecution(e *job.GroupExecution) Op {
+	op := putOp(executionKind, e, 0)
+	op.once = true
+	return op
+}
 
 // DeleteExecution removes an execution as it was read. It is done also where there is none.
 func DeleteExecution(e *job.GroupExecution) Op {

@@ -16,6 +16,7 @@ type Op struct {
 	then      []request
 	otherwise []request // what to read when the condition does not hold
 	serial    string    // two operations of the same series never share a transaction, hence never a revision
+	once      bool      // what it makes may be done with before its answer comes: see turn.go
 	verdict   int       // of then, how many tell after a lost answer whether the operation has happened; 0: all
 	err       error
 }
@@ -74,7 +75,11 @@ func PutConfig(c *Config, rev int64) Op { return putOp(configKind, c, rev) }
 func DeleteConfig(group, key string, rev int64) Op { return deleteOp(configKeys, rev, group, key) }
 
 // CreateDispatch asks a node for a run, unless it has been asked.
-func CreateDispatch(d *job.Dispatch) Op { return putOp(dispatchKind, d, 0) }
+func CreateDispatch(d *job.Dispatch) Op {
+	op := putOp(dispatchKind, d, 0)
+	op.once = true
+	return op
+}
 
 // DeleteDispatch takes a dispatch back, of that revision or, when rev is 0, any. It is done also where
 // there is none.

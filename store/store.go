@@ -39,6 +39,7 @@ type Store struct {
 	once   sync.Once
 	closed error
 
+	turns    turns
 	noted    notes
 	readings map[string]any // by the root of the kind
 }
