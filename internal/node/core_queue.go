@@ -59,6 +59,9 @@ func (c *core) admit(r *run) {
 		c.replace(r)
 	case r.dispatch == nil && c.onlyYielding(j.Hash): // they make no instant of the timer skip: it comes next
 		c.queue[j.Hash] = slices.Insert(c.queue[j.Hash], c.behindTold(j.Hash), turn{run: r, job: j})
+		for _, o := range c.alive[j.Hash] {
+			o.stepAside()
+		}
 	case r.queues() && c.waiting(j.Hash) < r.queueLimit():
 		c.queue[j.Hash] = append(c.queue[j.Hash], turn{run: r, job: j})
 	case r.queues():
@@ -135,15 +138,50 @@ func (c *core) launch(r *run) {
 		r.note()
 	}
 	c.a.wg.Go(func() {
-		r.live()
-		c.a.tell(func() { c.ended(r) })
+		next := c.ended
+		if again := r.live(); again {
+			next = c.again
+		}
+		c.a.tell(func() { next(r) })
 	})
+}
+
+// stalled hears that a run that was asked for waits for etcd. An instant of the timer that waits for its place gets it.
+func (c *core) stalled(r *run) {
+	if slices.ContainsFunc(c.queue[r.job.Hash], func(t turn) bool { return t.told == nil && t.run.dispatch == nil }) {
+		r.stepAside()
+	}
+}
+
+// again has a run that gave its place away wait for another one.
+func (c *core) again(r *run) {
+	if c.stopping {
+		c.ended(r)
+		return
+	}
+	c.queue[r.job.Hash] = append(c.queue[r.job.Hash], turn{run: r, job: r.job})
+	c.free(r)
+	if outcome, reason := r.ended(); outcome != "" { // meanwhile
+		c.queue[r.job.Hash] = slices.DeleteFunc(c.queue[r.job.Hash], func(t turn) bool { return t.run == r })
+		c.told(r, outcome, reason)
+	}
+	c.pump(r.job.Hash)
 }
 
 // ended frees a run's place and gives it to the next in the queue.
 func (c *core) ended(r *run) {
 	r.cancel()
 	delete(c.runs, r.id)
+	c.free(r)
+	c.pumpHeld()
+	c.pump(r.job.Hash)
+	if r.dispatch == nil {
+		c.forget(r.job.Hash, r.job) // if the job went while it ran
+	}
+}
+
+// free takes a run's place away.
+func (c *core) free(r *run) {
 	hash := r.job.Hash
 	alive := c.alive[hash][:0]
 	for _, o := range c.alive[hash] {
@@ -155,11 +193,6 @@ func (c *core) ended(r *run) {
 	c.alive[hash] = alive
 	if len(alive) == 0 {
 		delete(c.alive, hash)
-	}
-	c.pumpHeld()
-	c.pump(hash)
-	if r.dispatch == nil {
-		c.forget(hash, r.job) // if the job went while it ran
 	}
 }
 

@@ -35,6 +35,8 @@ type run struct {
 	started bool          // it can't be called off any more
 	exec    job.Execution // alive now
 	left    bool          // it goes on without the agent
+	stalled func()        // not nil: etcd does not answer whether it may start; it has it give its place to others until it does
+	aside   bool          // it gave its place away
 	// regained is closed when an alone run that an earlier life began has its lock again; nil: this life began it.
 	regained chan struct{}
 }
@@ -159,7 +161,40 @@ func (r *run) madeUp() bool {
 func (r *run) listed() bool { return r.dispatch != nil && r.dispatch.Listed }
 
 // yields tells whether the run gives way to the instants of the timer: those neither skip nor wait because of it.
-func (r *run) yields() bool { return r.trigger == job.TriggerBackfill || r.listed() }
+func (r *run) yields() bool { return r.trigger == job.TriggerBackfill || r.listed() || r.stalls() }
+
+// stalls tells whether the run waits for etcd, which the instants of its job's timer need not.
+func (r *run) stalls() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stalled != nil
+}
+
+// stepAside has a run that stalls give its place away.
+func (r *run) stepAside() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stalled != nil {
+		r.aside = true
+		r.stalled()
+	}
+}
+
+// isAside tells whether the run gave its place away.
+func (r *run) isAside() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.aside
+}
+
+// stall says whether the run waits for etcd; a call of aside ends the waiting. It tells whether the run was to give its place away meanwhile.
+func (r *run) stall(aside func()) (gave bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gave = r.aside
+	r.stalled, r.aside = aside, false
+	return gave
+}
 
 // queues tells whether the run waits for its turn.
 func (r *run) queues() bool { return r.job.Overlap == job.OverlapQueue || r.madeUp() }
@@ -220,8 +255,8 @@ func (r *run) note() {
 }
 
 // live takes the run from its place in the book to its record: the lock, the mark on the dispatch, the
-// attempts. It runs in a goroutine of its own.
-func (r *run) live() {
+// attempts. It runs in a goroutine of its own. again: it gave its place away and has not begun.
+func (r *run) live() (again bool) {
 	if r.job.Kind == job.KindAlone {
 		defer r.releaseLock()
 		if outcome, reason := r.takeLock(); outcome != "" {
@@ -231,26 +266,28 @@ func (r *run) live() {
 			case r.dispatch == nil: // nobody else can claim its instant
 				r.close(job.Missed, stopped+"it had the lock of its task")
 			} // else the dispatch stands as it stood, and the next life comes to it
-			return
+			return false
 		}
 	}
 	if r.dispatch != nil {
-		if outcome, reason, ours := r.markStarted(); !ours {
+		outcome, reason, ours := r.markStarted()
+		if gave := r.stall(nil); !ours {
 			if outcome != "" {
 				r.close(outcome, reason)
 			}
-			return
+			return gave && outcome == ""
 		}
 	}
 	if !r.starts() {
 		outcome, reason := r.ended()
 		r.close(outcome, reason)
-		return
+		return false
 	}
 	if !r.open {
 		r.note()
 	}
 	r.execute()
+	return false
 }
 
 // close ends a run that did not start.
@@ -259,14 +296,19 @@ func (r *run) close(outcome job.Outcome, reason string) {
 	r.a.end(&rec)
 }
 
+// patience is how long a run that was asked for is thought to be about to start while etcd does not answer.
+const patience = time.Second
+
 // markStarted marks the dispatch, so that it can't start again. Where that is refused, the dispatch was taken back
-// and whoever did it wrote the record: there is no outcome. Where etcd is away for too long, the outcome says so.
+// and whoever did it wrote the record: there is no outcome, nor where the run gave its place away. Where etcd is away for too long, the outcome
+// says so.
 func (r *run) markStarted() (outcome job.Outcome, reason string, ours bool) {
 	ctx, cancel := context.WithDeadline(r.ctx, r.a.wall(r.startBy()))
 	defer cancel()
-	s := r.a.leaseSession(ctx)
-	for wait := firstBackoff; s != nil; wait = min(2*wait, lastBackoff) {
-		fence, err := s.StartDispatch(ctx, r.dispatch)
+	limit := patience
+	for wait := firstBackoff; ; wait = min(2*wait, lastBackoff) {
+		fence, err := r.markOnce(ctx, limit)
+		limit *= 2
 		if err == nil {
 			if r.lock.Fence == 0 {
 				r.fence = fence
@@ -276,12 +318,26 @@ func (r *run) markStarted() (outcome job.Outcome, reason string, ours bool) {
 		if job.IsConflict(err) || job.IsNotFound(err) {
 			return "", "", false
 		}
+		if !r.job.Kind.Claimed() && !r.stalls() { // the others of a claimed job wait for etcd too
+			r.stall(cancel)
+			r.a.tell(func() { r.a.core.stalled(r) })
+		}
 		if !sleep(ctx, wait) {
 			break
 		}
 	}
-	if outcome, reason = r.ended(); outcome == "" {
+	if outcome, reason = r.ended(); outcome == "" && !r.isAside() {
 		outcome, reason = job.Missed, "the coordinator could not be reached to mark its start"
 	}
 	return outcome, reason, false
+}
+
+func (r *run) markOnce(ctx context.Context, limit time.Duration) (fence int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	s := r.a.leaseSession(ctx)
+	if s == nil {
+		return 0, ctx.Err()
+	}
+	return s.StartDispatch(ctx, r.dispatch)
 }
