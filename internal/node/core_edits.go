@@ -24,7 +24,7 @@ func (c *core) hear(j *job.Job, cursor time.Time) {
 	if len(j.Past) == 0 && known.IsZero() || !since.After(known) {
 		return
 	}
-	if !cursor.IsZero() {
+	if e := c.clock.entries[j.Hash]; !cursor.IsZero() || e != nil { // what is claimed moves the clock before it moves the spool's cursor
 		c.tellPassed(j, latest(known, j.Since), cursor)
 	}
 	if err := c.a.spool.advance(map[string]time.Time{ruleKey(j.Hash): since}); err != nil {

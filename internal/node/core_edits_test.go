@@ -1,12 +1,14 @@
 package node
 
 import (
+	"context"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rota-dev/rota/job"
+	"github.com/rota-dev/rota/store"
 )
 
 // edited is a job in its second version, whose rule counts from a time on.
@@ -84,6 +86,31 @@ func TestAClaimedJobBecomesCommon(t *testing.T) {
 		want := []string{"2m0s missed", "3m0s missed", "4m0s missed", "5m0s missed", "6m0s success", "6m0s missed"}
 		if got := outcomes(w.records()); !slices.Equal(got, want) {
 			t.Fatalf("%q", got)
+		}
+	})
+}
+
+// What a claimed job was about to claim when it became a common one is owed as the common one's, also where the spool knows nothing of the job yet.
+func TestAClaimedJobBecomesCommonAsItClaims(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.start("n1", "")
+		first := newJob(t, "a", "* * * * *", kind(job.KindInterval))
+		w.put(first)
+		w.until(59 * time.Second)
+		w.mem.OnCall(func(_ context.Context, c store.Call) error {
+			if c.Client == a.client && c.Op == "txn" && !c.After {
+				return store.ErrCut
+			}
+			return nil
+		})
+		w.until(61 * time.Second) // it has come to 1m, and can't claim it
+		w.put(edited(t, first, at(50*time.Second), "* * * * *"))
+		w.until(65 * time.Second)
+		w.mem.OnCall(nil)
+		w.until(2*time.Minute + 5*time.Second)
+		own := string(job.FiringID(first.Ref(), "n1", at(time.Minute)))
+		if n := len(slices.DeleteFunc(w.records(), func(r *job.ExecutionRecord) bool { return r.ID != own && r.ID != own+"-missed" })); n != 1 {
+			t.Errorf("%d records of the common job's first instant: %q", n, outcomes(w.records()))
 		}
 	})
 }
