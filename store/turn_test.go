@@ -16,13 +16,15 @@ import (
 
 // What is asked for is made once, whichever of its attempts come late, and however soon it is done with.
 func TestAskedForOnce(t *testing.T) {
-	make := map[string]func() Op{
-		"a run":        func() Op { return CreateDispatch(testDispatch("r1", "n1")) },
-		"an execution": func() Op { return CreateExecution(&job.GroupExecution{ID: "ex-1", Group: "g", Status: job.ExecutionRunning}) },
+	creates := map[string]func() Op{
+		"a run": func() Op { return CreateDispatch(testDispatch("r1", "n1")) },
+		"an execution": func() Op {
+			return CreateExecution(&job.GroupExecution{ID: "ex-1", Group: "g", Status: job.ExecutionRunning})
+		},
 	}
 	drop := map[string]Op{"a run": DeleteDispatch("n1", "r1", 0), "an execution": DeleteExecution(&job.GroupExecution{ID: "ex-1", Group: "g"})}
 	key := map[string]string{"a run": "/dispatch/n1/r1", "an execution": "/executions/g/ex-1"}
-	for what, create := range make {
+	for what, create := range creates {
 		for _, how := range []string{"the first attempt comes late", "the first answer is lost", "and it is done with"} {
 			for _, leads := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, %s, leads=%t", what, how, leads), func(t *testing.T) {
@@ -43,7 +45,7 @@ func TestAskedForOnce(t *testing.T) {
 							do = l.Do
 						}
 						var mu sync.Mutex
-						tries, made := 0, 0
+						tries := 0
 						m.OnCall(func(_ context.Context, c Call) error {
 							mu.Lock()
 							defer mu.Unlock()
@@ -85,7 +87,7 @@ func TestAskedForOnce(t *testing.T) {
 							must(other.Do(ctx, drop[what]))
 						}
 						time.Sleep(2 * time.Minute)
-						if made = int(there()); made != 0 {
+						if there() != 0 {
 							t.Errorf("it is there again")
 						}
 						// What comes next is made.
