@@ -162,7 +162,7 @@ func outcomes(r *txnResult, guards []compare, ops []*Op) []txnResult {
 // doBatch runs one transaction. Where an answer was lost, an operation whose condition does not hold any
 // more has happened if what it wanted is so.
 func (s *Store) doBatch(ctx context.Context, guards []compare, ops []*Op, done []bool) error {
-	if once(ops) {
+	if slices.ContainsFunc(ops, func(op *Op) bool { return op.once }) {
 		return s.doOnce(ctx, guards, ops, done)
 	}
 	unsure, refused := false, false

@@ -32,7 +32,7 @@ type turn struct {
 	at    int64
 }
 
-func (t *turn) value(at int64) []byte { return strconv.AppendInt(nil, at, 10) }
+func turnValue(at int64) []byte { return strconv.AppendInt(nil, at, 10) }
 
 // turns are those of a client. They are made as they are needed.
 type turns struct {
@@ -68,7 +68,7 @@ func (s *Store) takeTurn(ctx context.Context) (*turn, error) {
 		p.mu.Unlock()
 	}
 	t := &turn{key: s.full(turnsRoot + strconv.FormatInt(lease, 16) + "/" + strconv.Itoa(made)), lease: lease}
-	_, err := s.kv.Txn(ctx, &txn{then: []request{{action: put, key: t.key, value: t.value(t.at), lease: t.lease}}})
+	_, err := s.kv.Txn(ctx, &txn{then: []request{{action: put, key: t.key, value: turnValue(t.at), lease: t.lease}}})
 	if errors.Is(err, errLeaseNotFound) {
 		p.drop(t)
 		return nil, errTurnGone
@@ -87,16 +87,6 @@ func (s *Store) giveTurn(t *turn) {
 	if t.lease == p.lease {
 		p.free = append(p.free, t)
 	}
-}
-
-// once tells whether a batch makes what only a turn makes once.
-func once(ops []*Op) bool {
-	for _, op := range ops {
-		if op.once {
-			return true
-		}
-	}
-	return false
 }
 
 // ErrUnknown says that etcd's answer was lost, and that what was asked for is not there: it was never made, or is done with already.
@@ -123,7 +113,7 @@ func (s *Store) doOnce(ctx context.Context, guards []compare, ops []*Op, done []
 
 // doTurn is doOnce with one turn; again: it is gone, and nothing was done.
 func (s *Store) doTurn(ctx context.Context, t *turn, besides []compare, ops []*Op, done []bool) (again bool, err error) {
-	is, next := t.value(t.at), t.value(t.at+1)
+	is, next := turnValue(t.at), turnValue(t.at+1)
 	guards := append([]compare{{key: t.key, target: byValue, op: '=', value: is}}, besides...)
 	look := []request{{key: t.key}} // where a guard does not hold
 	for _, op := range ops {

@@ -54,14 +54,11 @@ func behind(t *testing.T, server string, own func(w http.ResponseWriter, r *http
 
 func isLog(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/log") }
 
-// What can't be followed is printed from its record, once it has ended, whether the following fails at once or in the middle.
-func TestGroupThatCantBeFollowed(t *testing.T) {
-	t.Parallel()
-	data, dir := t.TempDir(), t.TempDir()
+// oneStep starts a server in a data folder, with a group g of one step that executes a line in dir.
+func oneStep(t *testing.T, data, dir, line string) (*Server, *client.Client) {
+	t.Helper()
 	s, cl, _ := whole(t, data)
-	docs := job.Documents{Groups: []job.Group{{Name: "g"}}, Tasks: []job.Task{{
-		Group: "g", Name: "step", Dir: dir, Command: job.Line("printf 'one\\ntwo'; until test -e go; do sleep 0.05; done; exit 3"),
-	}}}
+	docs := job.Documents{Groups: []job.Group{{Name: "g"}}, Tasks: []job.Task{{Group: "g", Name: "step", Dir: dir, Command: job.Line(line)}}}
 	if _, err := cl.ApplyDocuments(t.Context(), docs, client.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +66,14 @@ func TestGroupThatCantBeFollowed(t *testing.T) {
 		v, err := cl.Task(t.Context(), docs.Tasks[0].Ref())
 		return err == nil && len(v.Nodes) == 1
 	})
+	return s, cl
+}
+
+// What can't be followed is printed from its record, once it has ended, whether the following fails at once or in the middle.
+func TestGroupThatCantBeFollowed(t *testing.T) {
+	t.Parallel()
+	data, dir := t.TempDir(), t.TempDir()
+	s, _ := oneStep(t, data, dir, "printf 'one\\ntwo'; until test -e go; do sleep 0.05; done; exit 3")
 	for name, c := range map[string]struct {
 		refuse func(w http.ResponseWriter)
 		want   string
@@ -113,17 +118,7 @@ func half(w http.ResponseWriter) {
 func TestGroupFollowInterrupted(t *testing.T) {
 	t.Parallel()
 	data, dir := t.TempDir(), t.TempDir()
-	s, cl, _ := whole(t, data)
-	docs := job.Documents{Groups: []job.Group{{Name: "g"}}, Tasks: []job.Task{{
-		Group: "g", Name: "step", Dir: dir, Command: job.Line("echo one; printf 'half a line'; until test -e go; do sleep 0.05; done"),
-	}}}
-	if _, err := cl.ApplyDocuments(t.Context(), docs, client.ApplyOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the task is bound", func() bool {
-		v, err := cl.Task(t.Context(), docs.Tasks[0].Ref())
-		return err == nil && len(v.Nodes) == 1
-	})
+	s, cl := oneStep(t, data, dir, "echo one; printf 'half a line'; until test -e go; do sleep 0.05; done")
 	for name, refused := range map[string]bool{"followed": false, "waited for": true} {
 		t.Run(name, func(t *testing.T) {
 			_ = os.Remove(filepath.Join(dir, "go"))
